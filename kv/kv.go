@@ -1,0 +1,256 @@
+// Package kv keeps rows on the local disk, ordered by key. It is the only importer of Pebble.
+//
+// Invariants: a Batch is applied whole or not at all, and batches survive a crash in the order of their commits: what is on
+// disk after a crash is the result of a prefix of them. There is no write-ahead log: the journal is the truth, and the rows
+// that a crash takes are applied again from it.
+//
+// Reads do not return errors. A disk that cannot be read is a Fault, thrown as a panic, because no caller of a read can do
+// anything about it; it is recovered in two places only: a replica halts its partition, the edge answers 503.
+//
+// Limits: keys up to 64 KiB; values up to 16 MiB; a batch up to 64 MiB.
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Reader reads rows. A DB reads the newest committed rows, a View those of one moment, a Batch its own writes over the
+// newest rows.
+type Reader interface {
+	// Get returns a copy of the value at key, nil when there is no such row. A row with an empty value reads as an empty,
+	// non-nil slice.
+	Get(key []byte) []byte
+	// Scan yields the rows with lo <= key < hi in ascending order; ScanBack in descending order. Key and value are valid
+	// until the next step.
+	Scan(lo, hi []byte) iter.Seq2[[]byte, []byte]
+	ScanBack(lo, hi []byte) iter.Seq2[[]byte, []byte]
+}
+
+// Fault is what a read panics with when the store cannot be read.
+type Fault struct{ Err error }
+
+func (f Fault) Error() string { return "kv: " + f.Err.Error() }
+func (f Fault) Unwrap() error { return f.Err }
+
+// Config says where and how to keep rows.
+type Config struct {
+	Dir      string       // directory of the store; empty keeps everything in memory, for tests
+	FS       *MemFS       // with Dir empty: memory that outlives the handle; nil for a fresh one
+	Cache    int64        // block cache in bytes; 0 means 32 MiB
+	MemTable uint64       // write buffer in bytes; 0 means 16 MiB. Up to twice this is applied again after a crash
+	Log      *slog.Logger // nil discards
+	OnFull   func(error)  // called when a background write fails, from the store's goroutine; nil ignores
+}
+
+// MemFS is a file system in memory for tests that close and reopen a store, or crash it.
+type MemFS struct{ fs *vfs.MemFS }
+
+// NewMemFS makes an empty one.
+func NewMemFS() *MemFS { return &MemFS{fs: vfs.NewCrashableMem()} }
+
+// Crash returns what a power loss would leave: only what was synced.
+func (m *MemFS) Crash() *MemFS {
+	return &MemFS{fs: m.fs.CrashClone(vfs.CrashCloneCfg{})}
+}
+
+// DB is an open store.
+type DB struct {
+	p     *pebble.DB
+	cache *pebble.Cache
+}
+
+// Open opens or creates the store. It fails when another process has it open.
+func Open(cfg Config) (*DB, error) {
+	if cfg.Cache == 0 {
+		cfg.Cache = 32 << 20
+	}
+	if cfg.MemTable == 0 {
+		cfg.MemTable = 16 << 20
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cache := pebble.NewCache(cfg.Cache)
+	opts := &pebble.Options{
+		Cache:                       cache,
+		DisableWAL:                  true,
+		MemTableSize:                cfg.MemTable,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		MaxOpenFiles:                500,
+		FormatMajorVersion:          pebble.FormatVirtualSSTables,
+		Logger:                      logger{cfg.Log},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) {
+				cfg.Log.Error("store: background write failed", "err", err)
+				if cfg.OnFull != nil {
+					cfg.OnFull(err)
+				}
+			},
+		},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	if cfg.Dir == "" {
+		if cfg.FS == nil {
+			cfg.FS = NewMemFS()
+		}
+		opts.FS = cfg.FS.fs
+	}
+	p, err := pebble.Open(cfg.Dir, opts)
+	if err != nil {
+		cache.Unref()
+		return nil, fmt.Errorf("kv: open: %w", err)
+	}
+	return &DB{p: p, cache: cache}, nil
+}
+
+// Close writes what is in memory to disk and closes the store.
+func (db *DB) Close() error {
+	err := errors.Join(db.p.Flush(), db.p.Close())
+	db.cache.Unref()
+	return err
+}
+
+// Abandon closes the store without writing what is in memory, as a crash would; for tests.
+func (db *DB) Abandon() {
+	_ = db.p.Close()
+	db.cache.Unref()
+}
+
+// Flush writes what is in memory to stable storage.
+func (db *DB) Flush() error { return db.p.Flush() }
+
+// Size is the bytes that the store takes on disk.
+func (db *DB) Size() uint64 { return db.p.Metrics().DiskSpaceUsage() }
+
+// Get implements Reader.
+func (db *DB) Get(key []byte) []byte { return get(db.p, key) }
+
+// Scan implements Reader.
+func (db *DB) Scan(lo, hi []byte) iter.Seq2[[]byte, []byte] { return scan(db.p, lo, hi, false) }
+
+// ScanBack implements Reader.
+func (db *DB) ScanBack(lo, hi []byte) iter.Seq2[[]byte, []byte] { return scan(db.p, lo, hi, true) }
+
+// View is the store as it was at one moment.
+type View struct{ s *pebble.Snapshot }
+
+// View takes one. Close it soon: old rows are kept for it.
+func (db *DB) View() *View { return &View{db.p.NewSnapshot()} }
+
+// Close frees the view.
+func (v *View) Close() { _ = v.s.Close() }
+
+// Get implements Reader.
+func (v *View) Get(key []byte) []byte { return get(v.s, key) }
+
+// Scan implements Reader.
+func (v *View) Scan(lo, hi []byte) iter.Seq2[[]byte, []byte] { return scan(v.s, lo, hi, false) }
+
+// ScanBack implements Reader.
+func (v *View) ScanBack(lo, hi []byte) iter.Seq2[[]byte, []byte] { return scan(v.s, lo, hi, true) }
+
+// Batch gathers writes and reads through them.
+type Batch struct{ b *pebble.Batch }
+
+// Batch begins one.
+func (db *DB) Batch() *Batch { return &Batch{db.p.NewIndexedBatch()} }
+
+// Get implements Reader.
+func (b *Batch) Get(key []byte) []byte { return get(b.b, key) }
+
+// Scan implements Reader.
+func (b *Batch) Scan(lo, hi []byte) iter.Seq2[[]byte, []byte] { return scan(b.b, lo, hi, false) }
+
+// ScanBack implements Reader.
+func (b *Batch) ScanBack(lo, hi []byte) iter.Seq2[[]byte, []byte] { return scan(b.b, lo, hi, true) }
+
+// Set writes a row. Key and value are copied.
+func (b *Batch) Set(key, value []byte) { must(b.b.Set(key, value, nil)) }
+
+// Delete removes a row.
+func (b *Batch) Delete(key []byte) { must(b.b.Delete(key, nil)) }
+
+// DeleteRange removes all rows with lo <= key < hi.
+func (b *Batch) DeleteRange(lo, hi []byte) { must(b.b.DeleteRange(lo, hi, nil)) }
+
+// Len is the size of the batch in bytes.
+func (b *Batch) Len() int { return b.b.Len() }
+
+// Commit makes the writes visible, all at once, and frees the batch. They reach the disk later, in order.
+func (b *Batch) Commit() error {
+	err := b.b.Commit(pebble.NoSync)
+	return errors.Join(err, b.b.Close())
+}
+
+// Discard frees the batch without its writes.
+func (b *Batch) Discard() { _ = b.b.Close() }
+
+func get(r pebble.Reader, key []byte) []byte {
+	v, c, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	must(err)
+	out := append(make([]byte, 0, len(v)), v...)
+	must(c.Close())
+	return out
+}
+
+func scan(r pebble.Reader, lo, hi []byte, back bool) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+		must(err)
+		defer func() { _ = it.Close() }() // errors of an iterator show in Error below
+		ok := false
+		if back {
+			ok = it.Last()
+		} else {
+			ok = it.First()
+		}
+		for ok {
+			v, err := it.ValueAndErr()
+			must(err)
+			if !yield(it.Key(), v) {
+				return
+			}
+			if back {
+				ok = it.Prev()
+			} else {
+				ok = it.Next()
+			}
+		}
+		must(it.Error())
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(Fault{err})
+	}
+}
+
+// logger sends Pebble's messages to slog. A fatal one is thrown as a Fault: the library would otherwise end the process.
+type logger struct{ l *slog.Logger }
+
+func (l logger) Infof(format string, args ...any) {
+	l.l.Debug("store: " + fmt.Sprintf(format, args...))
+}
+func (l logger) Errorf(format string, args ...any) {
+	l.l.Error("store: " + fmt.Sprintf(format, args...))
+}
+func (l logger) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	l.l.Error("store: fatal", "err", err)
+	panic(Fault{err})
+}

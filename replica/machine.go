@@ -1,0 +1,110 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+
+	"bongsu/errs"
+	"bongsu/id"
+	"bongsu/journal"
+)
+
+// Machine is one deterministic state machine: the kinds of proposal that it decides, and its rows.
+type Machine struct {
+	Name  string // for people, "room"
+	Byte  byte   // marks its rows; unique, never 0, never changed
+	Kinds map[string]Kind
+}
+
+// Kind is a kind of proposal.
+type Kind struct {
+	Since uint16  // the rules version that introduced it; 0 counts as 1
+	Apply Handler // decides it
+}
+
+// Handler decides one proposal. It reads and writes through tx alone and is total and pure: no clock, randomness,
+// environment, map order, float or other goroutine. Its result becomes the verdict's body. An *errs.Error refuses: nothing that
+// the handler wrote stays. Any other error, and a panic, is a bug of ours and becomes the verdict "failed".
+//
+// body aliases the record: a handler keeps no part of it beyond the call without copying, except by writing it to a row.
+type Handler func(tx *Tx, body []byte) ([]byte, error)
+
+// Place orders what happens in a partition: the record, and a running number within it.
+type Place struct {
+	Pos   journal.Position
+	Index uint32
+}
+
+// Before reports whether p comes before q.
+func (p Place) Before(q Place) bool { return p.Pos < q.Pos || p.Pos == q.Pos && p.Index < q.Index }
+
+// failed is the verdict on a proposal whose handler panicked: the same words everywhere.
+func failed() *errs.Error {
+	return &errs.Error{Op: "replica.apply", Kind: errs.Internal, Message: "internal error"}
+}
+
+// verdict is what becomes of a proposal.
+type verdict struct {
+	err  *errs.Error // nil: accepted
+	body []byte
+}
+
+// encode keeps an accepted verdict; refusals are not kept, since they had no effect and a later retry may fare better.
+func (v verdict) encode(dst []byte) []byte { return append(dst, v.body...) }
+
+type registered struct {
+	Kind
+	machine byte
+}
+
+// register gathers the kinds of all machines, refusing what collides.
+func register(machines []Machine) (map[string]registered, error) {
+	kinds := map[string]registered{}
+	seen := map[byte]string{machineReplica: "replica"}
+	for _, m := range machines {
+		if other, ok := seen[m.Byte]; ok {
+			return nil, fmt.Errorf("replica: machines %s and %s share the byte %d", other, m.Name, m.Byte)
+		}
+		seen[m.Byte] = m.Name
+		for name, k := range m.Kinds {
+			if _, ok := kinds[name]; ok {
+				return nil, fmt.Errorf("replica: kind %s is registered twice", name)
+			}
+			if k.Since == 0 {
+				k.Since = 1
+			}
+			kinds[name] = registered{k, m.Byte}
+		}
+	}
+	return kinds, nil
+}
+
+// message is a proposal inside the state: a timer's, or one on its way to another slot.
+type message struct {
+	slot id.Slot
+	kind string
+	body []byte
+}
+
+func (m message) encode(dst []byte) []byte {
+	p := Proposal{Kind: m.kind, Slot: m.slot, Body: m.body}
+	return p.encode(dst)
+}
+
+func decodeMessage(data []byte) (message, error) {
+	d := decoder{data: data}
+	m := d.message()
+	if d.bad || len(d.data) != 0 {
+		return message{}, errors.New("malformed message row")
+	}
+	return m, nil
+}
+
+func (d *decoder) message() message {
+	m := message{kind: d.string(), slot: id.Slot(d.uint16())}
+	if d.byte() != 0 || m.slot >= id.Slots {
+		d.bad = true
+	}
+	m.body = d.bytes()
+	return m
+}

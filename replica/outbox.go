@@ -1,0 +1,189 @@
+package replica
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"time"
+
+	"bongsu/errs"
+	"bongsu/journal"
+	"bongsu/kv"
+)
+
+// The outbox carries messages between slots exactly once and in order. Tx.Send numbers a message for each (sender,
+// receiver) pair of partitions and keeps it in the sender's rows; a forwarder proposes the oldest ones to the receiver, whose
+// rows remember the last number; then it proposes to the sender to forget them. Each step is a record of its own and each
+// can be repeated: a crash between any two leads to a repeat, never to a loss or a second effect.
+
+// maxForward is how many bytes of messages one delivery carries.
+const maxForward = 128 << 10
+
+func outboxKey(from, to journal.Partition, n uint64) []byte {
+	return kv.U64(kv.U16(partitionRow(from, tableOutbox), uint16(to)), n)
+}
+
+// parcel is the body of a delivery: consecutive messages of one sender, the first of which has number first.
+type parcel struct {
+	from     journal.Partition
+	epoch    uint64
+	first    uint64
+	messages []message
+}
+
+func (p parcel) encode() []byte {
+	out := binary.BigEndian.AppendUint16(nil, uint16(p.from))
+	out = binary.AppendUvarint(out, p.epoch)
+	out = binary.AppendUvarint(out, p.first)
+	out = binary.AppendUvarint(out, uint64(len(p.messages)))
+	for _, m := range p.messages {
+		out = m.encode(out)
+	}
+	return out
+}
+
+func decodeParcel(body []byte) (parcel, bool) {
+	d := decoder{data: body}
+	p := parcel{from: journal.Partition(d.uint16()), epoch: d.uvarint(), first: d.uvarint()}
+	n := d.uvarint()
+	if n > uint64(len(d.data)) {
+		return p, false
+	}
+	for range n {
+		p.messages = append(p.messages, d.message())
+	}
+	return p, !d.bad && len(d.data) == 0 && p.first > 0
+}
+
+// receive applies the messages of a parcel that have not been applied before.
+func (pt *partition) receive(tx *Tx, body []byte) verdict {
+	p, ok := decodeParcel(body)
+	if !ok {
+		return verdict{err: errs.New("replica.receive", errs.Invalid, "", "malformed parcel")}
+	}
+	key := kv.U16(partitionRow(pt.n, tableInbox), uint16(p.from))
+	var epoch, last uint64
+	if v := tx.get(key); v != nil {
+		d := decoder{data: v}
+		epoch, last = d.uint64(), d.uint64()
+	}
+	if p.epoch < epoch {
+		return verdict{err: errs.New("replica.receive", errs.Conflict, "", "a parcel of epoch %d after %d", p.epoch, epoch)}
+	}
+	if p.first > last+1 {
+		return verdict{err: errs.New("replica.receive", errs.Conflict, "", "message %d after %d", p.first, last)}
+	}
+	for i, m := range p.messages {
+		n := p.first + uint64(i)
+		if n <= last {
+			continue
+		}
+		pt.deliver(m)
+		last = n
+	}
+	tx.set(key, kv.U64(kv.U64(nil, p.epoch), last))
+	return verdict{}
+}
+
+// acknowledged forgets the messages that a receiver has.
+func (pt *partition) acknowledged(tx *Tx, body []byte) verdict {
+	d := decoder{data: body}
+	to, upTo := journal.Partition(d.uint16()), d.uint64()
+	if d.bad {
+		return verdict{err: errs.New("replica.acknowledged", errs.Invalid, "", "malformed acknowledgement")}
+	}
+	var gone [][]byte
+	for k := range tx.scan(outboxKey(pt.n, to, 0), outboxKey(pt.n, to, upTo+1), false) {
+		gone = append(gone, bytes.Clone(k))
+	}
+	for _, k := range gone {
+		tx.del(k)
+	}
+	return verdict{}
+}
+
+// forwarder carries the outbox of one partition to one receiver.
+type forwarder struct {
+	r        *Replica
+	from, to journal.Partition
+	poked    chan struct{}
+}
+
+// forwarders are those of one sender.
+type forwarders []*forwarder
+
+// poke says that the outbox may hold something new.
+func (fs forwarders) poke() {
+	for _, f := range fs {
+		select {
+		case f.poked <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run forwards until ctx ends.
+func (f *forwarder) run(ctx context.Context) {
+	const retry = 200 * time.Millisecond
+	for {
+		more, err := f.forward(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			f.r.log.Warn("outbox: not forwarded, will try again", "partition", f.from, "to", f.to, "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(retry):
+			}
+			continue
+		}
+		if more {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.poked:
+		}
+	}
+}
+
+// forward delivers the oldest messages and has them forgotten. It reports whether there may be more.
+func (f *forwarder) forward(ctx context.Context) (more bool, err error) {
+	p := parcel{from: f.from}
+	size := 0
+	view := f.r.View()
+	defer view.Close()
+	lo := kv.U16(partitionRow(f.from, tableOutbox), uint16(f.to))
+	for k, v := range view.Scan(lo, kv.End(lo)) {
+		n, _, _ := kv.CutU64(k[len(lo):])
+		m, err := decodeMessage(bytes.Clone(v))
+		if err != nil {
+			return false, err
+		}
+		if p.first == 0 {
+			p.first = n
+		}
+		p.messages = append(p.messages, m)
+		if size += len(v); size >= maxForward {
+			more = true
+			break
+		}
+	}
+	if len(p.messages) == 0 {
+		return false, nil
+	}
+	sys, _ := decodeSystem(view.Get(partitionRow(f.from, tableSystem)))
+	p.epoch = sys.epoch
+	if _, err := f.r.Submit(ctx, f.r.own(f.to, kindDeliver, p.encode())); err != nil {
+		return false, err
+	}
+	last := p.first + uint64(len(p.messages)) - 1
+	ack := kv.U64(kv.U16([]byte(nil), uint16(f.to)), last)
+	if _, err := f.r.Submit(ctx, f.r.own(f.from, kindAck, ack)); err != nil {
+		return false, err
+	}
+	return more, nil
+}
