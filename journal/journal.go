@@ -11,6 +11,8 @@ package journal
 import (
 	"context"
 	"errors"
+
+	"bongsu/errs"
 )
 
 // Partition numbers a partition, from 0.
@@ -22,10 +24,13 @@ type Position uint64
 // MaxRecord is the largest record, in bytes.
 const MaxRecord = 768 << 10
 
+// MaxMsgID is the longest message id, in bytes.
+const MaxMsgID = 128
+
 // Entry is a record and its place.
 type Entry struct {
 	Pos  Position
-	Data []byte // not to be changed, and not to be kept after the callback returns unless copied
+	Data []byte // not to be changed; within Follow not to be kept after the callback returns unless copied
 }
 
 // Errors of the contract. Others wrap the engine's own and mean "not known whether it happened; try again with the same
@@ -49,15 +54,17 @@ type Journal interface {
 	Partitions() int
 
 	// Append puts data at the end of partition p and returns its position once it is durable: on stable storage (fsync)
-	// of a majority of replicas. msgID (1 to 128 printable ASCII bytes) names the record: appends with the same msgID
-	// within DedupWindow of each other have one effect, and the second returns the position of the first. After an error other
-	// than ErrTooLarge and ErrFull the record may or may not be in the journal; calling again with the same msgID is the way to learn.
-	// Append gives up when ctx ends.
+	// of a majority of replicas. msgID (1 to MaxMsgID bytes, each from '!' to '~') names the record: appends with the same
+	// msgID within DedupWindowSeconds of each other have one effect, and the second returns the position of the first. After
+	// an error other than those of Check, ErrTooLarge and ErrFull the record may or may not be in the journal, or may still get
+	// there; calling again with the same msgID is the way to learn. Append gives up when ctx ends.
 	Append(ctx context.Context, p Partition, msgID string, data []byte) (Position, error)
 
 	// Follow calls fn with every record of p after position "after", history first and then live, in order, without gaps or
 	// duplicates, until ctx ends (it returns ctx.Err()) or fn fails (it returns fn's error). It returns ErrTrimmed when
-	// the next record is no longer there. A record is given to fn only when it is durable.
+	// the next record is no longer there, ErrClosed when the journal is closed. A record is given to fn only when it is
+	// durable, which can be before its Append returns. When "after" lies above Last it waits for the records beyond. fn must not
+	// call Close.
 	Follow(ctx context.Context, p Partition, after Position, fn func(Entry) error) error
 
 	// Read returns the record at pos. It returns ErrTrimmed below First and io.EOF above Last.
@@ -67,13 +74,43 @@ type Journal interface {
 	// empty partition has last == first-1.
 	Bounds(ctx context.Context, p Partition) (first, last Position, err error)
 
-	// Trim removes all records below pos. It never removes the last record.
+	// Trim removes all records below pos. It never removes the last record: a pos above Last means Last.
 	Trim(ctx context.Context, p Partition, pos Position) error
 
-	// Close waits for what is in flight and frees all.
+	// Close waits for what is in flight, ends all Follows and frees all. From then on every call returns ErrClosed; closing
+	// again does nothing.
 	Close() error
 }
 
 // DedupWindowSeconds is how long, in seconds, an engine remembers a message id. Repeats after that are caught by the
 // replica, which knows every boot's last record number.
 const DedupWindowSeconds = 120
+
+// Check says whether an Append to a journal of n partitions has a sound form. Every engine asks it first. It returns an
+// *errs.Error of kind Invalid, ErrTooLarge, or nil.
+func Check(n int, p Partition, msgID string, data []byte) error {
+	const op = "journal.Append"
+	if err := CheckPartition(n, p); err != nil {
+		return err
+	}
+	if len(msgID) == 0 || len(msgID) > MaxMsgID {
+		return errs.New(op, errs.Invalid, "", "a message id has 1 to %d bytes, not %d", MaxMsgID, len(msgID))
+	}
+	for i := range len(msgID) {
+		if msgID[i] < '!' || msgID[i] > '~' {
+			return errs.New(op, errs.Invalid, "", "message id %q has bytes outside of '!' to '~'", msgID)
+		}
+	}
+	if len(data) > MaxRecord {
+		return ErrTooLarge
+	}
+	return nil
+}
+
+// CheckPartition says whether p is one of n partitions; if not, it returns an *errs.Error of kind Invalid.
+func CheckPartition(n int, p Partition) error {
+	if int(p) >= n {
+		return errs.New("journal", errs.Invalid, "", "there is no partition %d among %d", p, n)
+	}
+	return nil
+}

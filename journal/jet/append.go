@@ -1,0 +1,136 @@
+package jet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bongsu/journal"
+)
+
+const (
+	attemptTimeout = 500 * time.Millisecond // for one publish; then again with the same message id
+	retryPause     = 10 * time.Millisecond  // after an answer that says "not now"
+)
+
+// ack is the engine's answer to a publish. Whatever error it names is tried again: 10158 is a duplicate whose first copy is
+// still being stored, which is no success yet, and no other is final.
+type ack struct {
+	Seq   uint64 `json:"seq"`
+	Error *struct {
+		Code        int    `json:"err_code"`
+		Description string `json:"description"`
+	} `json:"error"`
+}
+
+// errUnsettled is what a caller gets when an attempt was sent and the journal then became unable to say what came of it.
+var errUnsettled = errors.New("jet: no acknowledgement; try again with the same message id")
+
+// Append implements journal.Journal. // path 4/7
+func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string, data []byte) (journal.Position, error) {
+	if err := journal.Check(j.cfg.Partitions, p, msgID, data); err != nil {
+		return 0, err
+	}
+	if err := j.enter(ctx, p); err != nil {
+		return 0, err
+	}
+	defer j.calls.Done()
+	msg := &nats.Msg{Subject: subject(p), Header: nats.Header{nats.MsgIdHdr: {msgID}}, Data: frame(p, data)}
+	for sent := false; ; sent = true {
+		e, err := j.engine(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if err := j.appendable(e, len(msg.Data)); err != nil {
+			if sent {
+				err = fmt.Errorf("%w (%v)", errUnsettled, err)
+			}
+			return 0, err
+		}
+		pos, err := e.publish(ctx, msg)
+		if err == nil {
+			j.acknowledged(p, pos, len(msg.Data))
+			return pos, nil
+		}
+		if errors.Is(err, nats.ErrNoResponders) && !e.srv.JetStreamEnabled() {
+			e.fail(errStopped)
+		}
+		j.log.Debug("append is tried again", "partition", p, "error", err)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			j.pause(ctx, retryPause)
+		}
+	}
+}
+
+// publish is one attempt.
+func (e *engine) publish(ctx context.Context, msg *nats.Msg) (journal.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	reply, err := e.write.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return 0, err
+	}
+	var a ack
+	if err := json.Unmarshal(reply.Data, &a); err != nil {
+		return 0, fmt.Errorf("jet: the engine's answer %q: %w", reply.Data, err)
+	}
+	if a.Error != nil {
+		return 0, fmt.Errorf("jet: the engine refused: %s (%d)", a.Error.Description, a.Error.Code)
+	}
+	if a.Seq == 0 {
+		return 0, fmt.Errorf("jet: the engine's answer %q has no position", reply.Data)
+	}
+	return journal.Position(a.Seq), nil
+}
+
+// acknowledged remembers pos before the caller hears of it.
+func (j *Journal) acknowledged(p journal.Partition, pos journal.Position, size int) {
+	j.used.Add(int64(size))
+	if err := j.marks.acked(p, pos); err != nil {
+		j.log.Error("the acknowledged position could not be noted", "partition", p, "pos", pos, "error", err)
+	}
+}
+
+// appendable is why nothing of this size can be appended now, or nil.
+func (j *Journal) appendable(e *engine, size int) error {
+	switch err := e.ill(); {
+	case errors.Is(err, errNoSpace):
+		return journal.ErrFull
+	case errors.Is(err, errWrite):
+		return err
+	}
+	if j.cfg.Budget > 0 && j.used.Load()+int64(size) > j.cfg.Budget {
+		return journal.ErrFull
+	}
+	if j.cfg.Reserve > 0 && freeSpace(j.cfg.Dir) < j.cfg.Reserve+int64(size) {
+		return journal.ErrFull
+	}
+	return nil
+}
+
+// freeSpace is how many bytes a process like ours may still write in dir's file system. What cannot be asked counts as plenty: the
+// engine will find out.
+func freeSpace(dir string) int64 {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return math.MaxInt64
+	}
+	return int64(s.Bavail) * int64(s.Bsize)
+}
+
+// pause waits for d, or less when the call must end.
+func (j *Journal) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-j.ctx.Done():
+	}
+}

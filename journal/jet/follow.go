@@ -1,0 +1,274 @@
+package jet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bongsu/journal"
+)
+
+const (
+	compareEvery = 250 * time.Millisecond // how often a follower asks whether it missed something
+	pageTimeout  = 2 * time.Second        // without a message while reading a page: ask again
+	pageBytes    = 1 << 20                // of history asked for at once; the engine may go over by one record
+	pageRecords  = 4096
+	liveQueue    = 32 // records pushed and not yet taken; more are dropped and read as history
+)
+
+// errAgain: the engine did not answer; nothing is wrong with the journal.
+var errAgain = errors.New("jet: no answer from the engine")
+
+// Follow implements journal.Journal. It takes what the engine pushes as long as it continues what came before, and reads
+// pages of history at the start, after a gap, and when nothing has come for a while.
+func (j *Journal) Follow(ctx context.Context, p journal.Partition, after journal.Position, fn func(journal.Entry) error) error {
+	if err := j.enter(ctx, p); err != nil {
+		return err
+	}
+	defer j.calls.Done()
+	f := &follower{j: j, p: p, pos: after, fn: fn}
+	for {
+		e, err := j.engine(ctx)
+		if err != nil {
+			return err
+		}
+		if err := f.follow(ctx, e); !errors.Is(err, errAgain) {
+			return err
+		}
+		j.pause(ctx, retryPause)
+	}
+}
+
+// follower is one Follow.
+type follower struct {
+	j   *Journal
+	p   journal.Partition
+	pos journal.Position // last given to fn
+	fn  func(journal.Entry) error
+}
+
+// follow follows on one engine. It returns errAgain when that engine no longer answers.
+func (f *follower) follow(ctx context.Context, e *engine) error {
+	live := make(chan *nats.Msg, liveQueue)
+	sub, err := e.read.ChanSubscribe(liveSubject(f.p), live)
+	if err != nil {
+		return errAgain
+	}
+	defer sub.Unsubscribe()
+	pages, err := openPages(e.read, f.p)
+	if err != nil {
+		return errAgain
+	}
+	defer pages.close()
+	timer := time.NewTimer(compareEvery)
+	defer timer.Stop()
+	for {
+		if err := f.catchUp(ctx, e, pages); err != nil {
+			return err
+		}
+		gap := false
+		for timer.Reset(compareEvery); !gap; {
+			if err := f.j.ended(ctx); err != nil {
+				return err
+			}
+			select {
+			case msg := <-live:
+				if gap, err = f.push(msg); err != nil {
+					return err
+				}
+				timer.Reset(compareEvery)
+			case <-timer.C:
+				gap = true // perhaps
+			case <-ctx.Done():
+			case <-f.j.ctx.Done():
+			}
+		}
+	}
+}
+
+// push takes a pushed record if it is the next; a later one is a gap.
+func (f *follower) push(msg *nats.Msg) (gap bool, err error) {
+	pos := position(msg)
+	switch {
+	case pos <= f.pos:
+		return false, nil
+	case pos > f.pos+1 || msg.Header.Get(jetstream.LastSequenceHeader) != strconv.FormatUint(uint64(f.pos), 10):
+		return true, nil
+	}
+	return false, f.give(pos, msg.Data)
+}
+
+// catchUp reads history until there is no more.
+func (f *follower) catchUp(ctx context.Context, e *engine, pages *pages) error {
+	for {
+		more, err := pages.read(ctx, f.j.ctx, f.pos+1, func(msg *nats.Msg) error {
+			pos := position(msg)
+			if pos != f.pos+1 {
+				return f.j.missing(ctx, e, f.p, f.pos+1)
+			}
+			return f.give(pos, msg.Data)
+		})
+		if err != nil {
+			if ended := f.j.ended(ctx); ended != nil && errors.Is(err, errAgain) {
+				return ended
+			}
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// give checks a record and gives it to the callback.
+func (f *follower) give(pos journal.Position, stored []byte) error {
+	if err := f.j.ended(context.Background()); err != nil {
+		return err
+	}
+	data, err := unframe(f.p, stored)
+	if err != nil {
+		return damaged(f.p, pos, "%v", err)
+	}
+	f.pos = pos
+	return f.fn(journal.Entry{Pos: pos, Data: data})
+}
+
+// missing says why there is no record at pos though there are later ones.
+func (j *Journal) missing(ctx context.Context, e *engine, p journal.Partition, pos journal.Position) error {
+	info, err := e.info(ctx, p)
+	if err != nil {
+		return errAgain
+	}
+	if uint64(pos) < info.State.FirstSeq {
+		return journal.ErrTrimmed
+	}
+	return damaged(p, pos, "the engine has no record there and has later ones")
+}
+
+// position is where a message is in its stream; 0 if it does not say.
+func position(msg *nats.Msg) journal.Position {
+	n, _ := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	return journal.Position(n)
+}
+
+// pages reads history in batches by direct get.
+type pages struct {
+	nc      *nats.Conn
+	p       journal.Partition
+	inbox   string
+	sub     *nats.Subscription
+	answers chan *nats.Msg
+	n       int // of the request; its answers carry it, so that those of an earlier one are told apart
+}
+
+func openPages(nc *nats.Conn, p journal.Partition) (*pages, error) {
+	g := &pages{nc: nc, p: p, inbox: nc.NewInbox(), answers: make(chan *nats.Msg, pageRecords+2)}
+	sub, err := nc.ChanSubscribe(g.inbox+".*", g.answers)
+	g.sub = sub
+	return g, err
+}
+
+func (g *pages) close() { _ = g.sub.Unsubscribe() }
+
+// read asks for a page from pos on and gives each message to fn. It reports whether there may be more. It returns errAgain
+// when the engine does not answer.
+func (g *pages) read(ctx, life context.Context, pos journal.Position, fn func(*nats.Msg) error) (more bool, err error) {
+	g.n++
+	reply := fmt.Sprintf("%s.%d", g.inbox, g.n)
+	req, err := json.Marshal(map[string]uint64{"seq": uint64(pos), "batch": pageRecords, "max_bytes": pageBytes})
+	if err != nil {
+		return false, err
+	}
+	if err := g.nc.PublishRequest(directGet(g.p), reply, req); err != nil {
+		return false, errAgain
+	}
+	timer := time.NewTimer(pageTimeout)
+	defer timer.Stop()
+	for {
+		select {
+		case msg := <-g.answers:
+			if msg.Subject != reply {
+				continue
+			}
+			switch msg.Header.Get("Status") {
+			case "":
+				if err := fn(msg); err != nil {
+					return false, err
+				}
+				timer.Reset(pageTimeout)
+			case "204": // end of the page
+				left := msg.Header.Get("Nats-Num-Pending")
+				return left != "0", nil
+			case "404": // nothing from pos on
+				return false, nil
+			default: // no responders while the engine stops, or an engine that is busy
+				return false, errAgain
+			}
+		case <-timer.C:
+			return false, errAgain
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-life.Done():
+			return false, journal.ErrClosed
+		}
+	}
+}
+
+func directGet(p journal.Partition) string { return "$JS.API.DIRECT.GET." + streamName(p) }
+
+// Read implements journal.Journal.
+func (j *Journal) Read(ctx context.Context, p journal.Partition, pos journal.Position) (journal.Entry, error) {
+	if err := j.enter(ctx, p); err != nil {
+		return journal.Entry{}, err
+	}
+	defer j.calls.Done()
+	if pos == 0 {
+		return journal.Entry{}, journal.ErrTrimmed
+	}
+	for {
+		e, err := j.engine(ctx)
+		if err != nil {
+			return journal.Entry{}, err
+		}
+		entry, err := j.read(ctx, e, p, pos)
+		if !errors.Is(err, errAgain) {
+			return entry, err
+		}
+		j.pause(ctx, retryPause)
+	}
+}
+
+// read asks one engine for one record.
+func (j *Journal) read(ctx context.Context, e *engine, p journal.Partition, pos journal.Position) (journal.Entry, error) {
+	try, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	msg, err := e.read.RequestWithContext(try, directGet(p), fmt.Appendf(nil, `{"seq":%d}`, pos))
+	if err != nil {
+		return journal.Entry{}, errAgain
+	}
+	switch msg.Header.Get("Status") {
+	case "":
+		data, err := unframe(p, msg.Data)
+		if err != nil || position(msg) != pos {
+			return journal.Entry{}, damaged(p, pos, "asked for it, the engine gave %d: %v", position(msg), err)
+		}
+		return journal.Entry{Pos: pos, Data: data}, nil
+	case "404":
+		info, err := e.info(try, p)
+		if err != nil {
+			return journal.Entry{}, errAgain
+		}
+		if uint64(pos) > info.State.LastSeq {
+			return journal.Entry{}, io.EOF
+		}
+		return journal.Entry{}, j.missing(try, e, p, pos)
+	}
+	return journal.Entry{}, errAgain
+}

@@ -1,0 +1,241 @@
+// Package jet is the journal on NATS JetStream, embedded in the process. It is the only importer of NATS.
+//
+// Each partition is a stream of one replica in files, strictly append-only, trimmed only from the front. The engine syncs every
+// record to disk before it acknowledges (SyncAlways), has no TCP port, and is reached through connections within the
+// process.
+//
+// Invariants:
+//   - An acknowledged position is remembered beside the engine's files (marks.go), so that a tail that was acknowledged and has
+//     gone is told from one that was torn by a crash before anybody heard of it.
+//   - Before the engine sees its files, at every start, all of them are read and checked without changing a byte (scan.go): an
+//     engine that rebuilds its index would cut a block at the first bad record and drop what follows. After it has started, its
+//     own view must be the same: no holes, the same first and last.
+//   - A data directory never changes engine mode: manifest.go refuses what is not its own.
+//   - Every record carries a checksum of ours (frame.go), verified at every start and on every read.
+//   - A failing engine never ends the process. When the disk was full and has space again the engine is restarted (keeper.go);
+//     after any other write error nothing is appended until the process is started anew, since a disk that has failed to sync may
+//     show what it does not hold.
+//
+// Limits: one node. Memory: the engine keeps the block being written (up to 8 MiB) of each partition, the message ids of the last
+// two minutes (about 150 bytes each), and one page of history for each follower (pageBytes). It relies on a file system where
+// syncing a new file makes its name durable too, as ext4, xfs and btrfs do.
+package jet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bongsu/journal"
+)
+
+// Config says where the journal lies and what it may use.
+type Config struct {
+	Dir        string       // the journal's own directory; made if absent
+	ServerName string       // the engine's name, usually the site's; empty means "bongsu"
+	Partitions int          // 0 means 4; constant for the life of the directory
+	Reserve    int64        // bytes of free disk below which appends are refused with ErrFull; 0 means 256 MiB, negative none
+	Budget     int64        // bytes of records above which appends are refused with ErrFull; 0 means no limit
+	Log        *slog.Logger // nil means slog.Default
+}
+
+func (c Config) withDefaults() Config {
+	if c.ServerName == "" {
+		c.ServerName = "bongsu"
+	}
+	if c.Partitions == 0 {
+		c.Partitions = 4
+	}
+	if c.Reserve == 0 {
+		c.Reserve = 256 << 20
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+// Journal is a journal kept by an embedded engine.
+type Journal struct {
+	cfg   Config
+	log   *slog.Logger
+	lock  *os.File
+	marks *marks
+	used  atomic.Int64 // bytes of records, as the engine counts them
+
+	ctx    context.Context // ends at Close
+	cancel context.CancelFunc
+	calls  sync.WaitGroup // public calls
+	keeper sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	eng     *engine       // nil while there is none
+	broken  error         // why there will be none again
+	changed chan struct{} // closed and replaced when one of the three changes
+}
+
+var _ journal.Journal = (*Journal)(nil)
+
+// Open opens the journal in c.Dir, or makes a new one in a directory that is empty or absent. It returns ErrDamaged when
+// records are missing or fail their checksum, without having changed anything.
+func Open(c Config) (*Journal, error) {
+	c = c.withDefaults()
+	if c.Dir == "" || c.Partitions < 1 || c.Partitions > 1024 {
+		return nil, fmt.Errorf("jet: a directory and 1 to 1024 partitions are needed, not %q and %d", c.Dir, c.Partitions)
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("jet: %w", err)
+	}
+	lock, err := lockDir(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{cfg: c, log: c.Log.With("part", "journal"), lock: lock, changed: make(chan struct{})}
+	j.ctx, j.cancel = context.WithCancel(context.Background())
+	if err := j.start(); err != nil {
+		j.cancel()
+		return nil, errors.Join(err, j.marks.close(), lock.Close())
+	}
+	j.keeper.Go(j.keep)
+	return j, nil
+}
+
+// start opens the files and the first engine.
+func (j *Journal) start() error {
+	fresh, err := checkManifest(j.cfg)
+	if err != nil {
+		return err
+	}
+	if j.marks, err = openMarks(filepath.Join(j.cfg.Dir, marksFile), j.cfg.Partitions, fresh); err != nil {
+		return err
+	}
+	if j.eng, err = j.openEngine(fresh); err != nil {
+		return err
+	}
+	if !fresh {
+		return nil
+	}
+	// The manifest comes last: only with it the directory counts as a journal.
+	if err := syncTree(j.cfg.Dir); err != nil {
+		j.eng.stop()
+		return fmt.Errorf("jet: %w", err)
+	}
+	if err := writeManifest(j.cfg); err != nil {
+		j.eng.stop()
+		return err
+	}
+	return nil
+}
+
+// openEngine checks the files, starts an engine on them and checks that it sees what is there.
+func (j *Journal) openEngine(fresh bool) (*engine, error) {
+	begin := time.Now()
+	var found []extent
+	if !fresh {
+		var err error
+		if found, err = scanAll(j.cfg.Dir, j.cfg.Partitions, j.marks); err != nil {
+			return nil, err
+		}
+	}
+	scanned := time.Now()
+	e, err := startEngine(j.cfg, j.log, fresh)
+	if err != nil {
+		return nil, err
+	}
+	used, err := e.compare(found, j.marks)
+	if err != nil {
+		e.stop()
+		return nil, err
+	}
+	j.used.Store(used)
+	j.log.Info("journal is open", "bytes", used, "scan", scanned.Sub(begin), "start", time.Since(scanned))
+	return e, nil
+}
+
+// Partitions is how many partitions there are.
+func (j *Journal) Partitions() int { return j.cfg.Partitions }
+
+// enter counts a call in, unless the journal is closed; the caller counts itself out with j.calls.Done.
+func (j *Journal) enter(ctx context.Context, p journal.Partition) error {
+	if err := journal.CheckPartition(j.cfg.Partitions, p); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return journal.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j.calls.Add(1)
+	return nil
+}
+
+// engine waits until there is an engine.
+func (j *Journal) engine(ctx context.Context) (*engine, error) {
+	for {
+		j.mu.Lock()
+		e, broken, changed := j.eng, j.broken, j.changed
+		j.mu.Unlock()
+		if err := j.ended(ctx); err != nil {
+			return nil, err
+		}
+		if broken != nil {
+			return nil, broken
+		}
+		if e != nil {
+			return e, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		case <-j.ctx.Done():
+		}
+	}
+}
+
+// ended is why a call must end now, or nil.
+func (j *Journal) ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if j.ctx.Err() != nil {
+		return journal.ErrClosed
+	}
+	return nil
+}
+
+// setEngine replaces the engine, or says with broken that there will be none again.
+func (j *Journal) setEngine(e *engine, broken error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.eng, j.broken = e, broken
+	close(j.changed)
+	j.changed = make(chan struct{})
+}
+
+// Close ends followers, waits for the calls in flight and stops the engine.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return nil
+	}
+	j.closed = true
+	j.mu.Unlock()
+	j.cancel()
+	j.calls.Wait()
+	j.keeper.Wait()
+	if j.eng != nil {
+		j.eng.stop()
+	}
+	return errors.Join(j.marks.close(), j.lock.Close())
+}

@@ -1,0 +1,70 @@
+package jet
+
+import (
+	"errors"
+	"time"
+
+	"bongsu/journal"
+)
+
+const (
+	syncMarksEvery = time.Second
+	lookEvery      = 200 * time.Millisecond // for space to return
+	restartPause   = time.Second            // between attempts to restart an engine
+)
+
+// keep syncs the marks and looks after the engine until the journal is closed.
+func (j *Journal) keep() {
+	tick := time.NewTicker(syncMarksEvery)
+	defer tick.Stop()
+	e := j.eng
+	sick := e.sick
+	for {
+		select {
+		case <-j.ctx.Done():
+			return
+		case <-tick.C:
+			if err := j.marks.sync(); err != nil {
+				j.log.Error("acknowledged positions could not be synced", "error", err)
+			}
+		case <-sick:
+			j.log.Error("the journal cannot append", "error", e.ill())
+			if errors.Is(e.ill(), errWrite) {
+				sick = nil // it still reads; restarting it could take for kept what the disk has not
+				continue
+			}
+			if e = j.heal(e); e == nil {
+				return
+			}
+			sick = e.sick
+		}
+	}
+}
+
+// heal replaces an engine when there is space again. It returns nil when the journal was closed or is broken.
+func (j *Journal) heal(e *engine) *engine {
+	if errors.Is(e.ill(), errNoSpace) {
+		for freeSpace(j.cfg.Dir) < max(j.cfg.Reserve, journal.MaxRecord) {
+			if j.pause(j.ctx, lookEvery); j.ctx.Err() != nil {
+				return nil
+			}
+		}
+	}
+	j.setEngine(nil, nil)
+	e.stop()
+	for j.ctx.Err() == nil {
+		e, err := j.openEngine(false)
+		if err == nil {
+			j.log.Info("the journal appends again")
+			j.setEngine(e, nil)
+			return e
+		}
+		j.log.Error("the engine could not be restarted", "error", err)
+		if errors.Is(err, journal.ErrDamaged) {
+			j.setEngine(nil, err)
+			return nil
+		}
+		j.pause(j.ctx, restartPause)
+	}
+	return nil
+}
