@@ -158,3 +158,14 @@ func (q *queue) close(err *errs.Error) {
 	}
 	q.lanes, q.turn, q.bytes = map[string]*lane{}, nil, 0
 }
+
+// len is how many requests wait.
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for _, l := range q.lanes {
+		n += len(l.reqs)
+	}
+	return n
+}

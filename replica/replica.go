@@ -30,6 +30,8 @@ type Config struct {
 	// Checkpoint returns the newest verified checkpoint of a partition that this site can get, or nil. It is asked when
 	// the journal no longer holds what the rows lack.
 	Checkpoint func(p journal.Partition) (*CheckpointFile, error)
+	// Observer follows the journal and never appends to it: nothing can be submitted, nothing ticks.
+	Observer bool
 	// EveryRecord commits after every record even while history is applied; for tests.
 	EveryRecord bool
 }
@@ -45,6 +47,7 @@ type Replica struct {
 	sites       []string
 	clock       clock.Clock
 	log         *slog.Logger
+	observer    bool
 	everyRecord bool
 
 	parts      []*partition
@@ -74,7 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot,
-		sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log, everyRecord: cfg.EveryRecord}
+		sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log, observer: cfg.Observer, everyRecord: cfg.EveryRecord}
 	if r.site == "" || r.boot == 0 {
 		return nil, errors.New("replica: site and boot number are required")
 	}
@@ -189,6 +192,10 @@ func (r *Replica) Start(ctx context.Context, sink func(Commit)) error {
 	r.cancel = cancel
 	for i, pt := range r.parts {
 		r.wg.Go(func() { pt.follow(run) })
+		if r.observer {
+			pt.queue.close(unavailable("this is an observer"))
+			continue
+		}
 		r.wg.Go(func() { pt.send(run) })
 		for _, f := range r.forwarders[i] {
 			r.wg.Go(func() { f.run(run) })
@@ -198,6 +205,9 @@ func (r *Replica) Start(ctx context.Context, sink func(Commit)) error {
 		if err := r.WaitFor(ctx, pt.n, r.target[i]); err != nil {
 			return err
 		}
+	}
+	if r.observer {
+		return nil
 	}
 	for _, pt := range r.parts {
 		s := r.Status(pt.n)
@@ -307,3 +317,6 @@ func (r *Replica) Failures() int64 { return r.failures.Load() }
 
 // Refused is how many messages of timers and outboxes were refused, in this run.
 func (r *Replica) Refused() int64 { return r.refused.Load() }
+
+// Waiting is how many proposals wait in the queue of partition p for their turn.
+func (r *Replica) Waiting(p journal.Partition) int { return r.parts[p].queue.len() }

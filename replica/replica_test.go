@@ -111,7 +111,7 @@ func count(r *replica.Replica, name string) int64 {
 }
 
 // eventually waits, commit by commit, until ok.
-func eventually(t *testing.T, commits <-chan replica.Commit, what string, ok func() bool) {
+func eventually(t testing.TB, commits <-chan replica.Commit, what string, ok func() bool) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
 	for !ok() {

@@ -32,6 +32,7 @@ type Options struct {
 	Clock       clock.Clock
 	Queue       int
 	EveryRecord bool
+	Observer    bool
 	Checkpoint  func(journal.Partition) (*replica.CheckpointFile, error)
 	AllowBugs   bool // the test plants failing machines or divergence
 }
@@ -71,7 +72,7 @@ func Start(t testing.TB, o Options) (r *replica.Replica, stop func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	r, err := replica.Open(ctx, replica.Config{DB: o.DB, Journal: j, Machines: o.Machines, Rules: o.Rules, Site: o.Site,
-		Boot: o.Boot, Sites: o.Sites, Queue: o.Queue, Clock: o.Clock, Checkpoint: o.Checkpoint, EveryRecord: o.EveryRecord})
+		Boot: o.Boot, Sites: o.Sites, Queue: o.Queue, Clock: o.Clock, Checkpoint: o.Checkpoint, EveryRecord: o.EveryRecord, Observer: o.Observer})
 	if err == nil {
 		err = r.Start(ctx, o.Sink)
 	}
