@@ -51,10 +51,6 @@ type Config struct {
 	Sessions Sessions
 	Fresh    Fresh
 
-	// IsFault reports whether a recovered panic is the store's complaint about its disk, which is answered 503; any other
-	// panic is a fault of ours: 500. Nil: none is.
-	IsFault func(recovered any) bool
-
 	Deadline       time.Duration  // for a request that is no long poll; default 10 s
 	MaxBody        int64          // bytes of a JSON body where the route has no bound of its own; default 1 MiB
 	MaxConcurrent  int            // requests at work at a time, long polls apart; default 1024
@@ -69,9 +65,6 @@ type Config struct {
 func (c *Config) fill() error {
 	if c.Sessions == nil || c.Fresh == nil {
 		return fmt.Errorf("api/client: Sessions and Fresh are required")
-	}
-	if c.IsFault == nil {
-		c.IsFault = func(any) bool { return false }
 	}
 	if c.Deadline == 0 {
 		c.Deadline = 10 * time.Second

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bongsu/errs"
+	"bongsu/kv"
 )
 
 // serve runs one request from its arrival to the last byte of its answer.
@@ -64,9 +65,10 @@ func (a *API) finish(rq *Request) {
 
 // recovered answers a request whose handler panicked.
 func (a *API) recovered(rq *Request, p any) {
-	err := &errs.Error{Op: rq.route.Op, Kind: errs.Unavailable, Message: "the storage of this site has a fault"}
-	if !a.cfg.IsFault(p) {
-		err.Kind, err.Message = errs.Internal, "internal error"
+	err := &errs.Error{Op: rq.route.Op, Kind: errs.Internal, Message: "internal error"}
+	var disk kv.Fault
+	if e, ok := p.(error); ok && errors.As(e, &disk) {
+		err.Kind, err.Message = errs.Unavailable, "the storage of this site has a fault"
 	}
 	a.metrics.panics.Inc()
 	a.cfg.Log.LogAttrs(rq.http.Context(), slog.LevelError, "panic in a handler",

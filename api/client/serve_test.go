@@ -16,9 +16,8 @@ import (
 
 	"bongsu/clock"
 	"bongsu/errs"
+	"bongsu/kv"
 )
-
-type storeFault struct{ error }
 
 // shows checks that the metrics have these lines.
 func (ta *testAPI) shows(t testing.TB, lines ...string) {
@@ -34,11 +33,9 @@ func (ta *testAPI) shows(t testing.TB, lines ...string) {
 
 func TestPanics(t *testing.T) {
 	boom := func(p any) Handler { return func(context.Context, *Request) (any, error) { panic(p) } }
-	ta := newTestAPI(t, func(c *Config) {
-		c.IsFault = func(p any) bool { _, ok := p.(storeFault); return ok }
-	},
+	ta := newTestAPI(t, nil,
 		Route{Op: "bug", Method: "GET", Path: "/bug", Handle: boom("secret")},
-		Route{Op: "disk", Method: "GET", Path: "/disk", Handle: boom(storeFault{errors.New("EIO")})},
+		Route{Op: "disk", Method: "GET", Path: "/disk", Handle: boom(kv.Fault{Err: errors.New("EIO")})},
 		Route{Op: "late", Method: "GET", Path: "/late", Handle: func(context.Context, *Request) (any, error) {
 			return Stream{Body: io.MultiReader(strings.NewReader("half"), panicReader{}), Size: 8}, nil
 		}},
