@@ -1,0 +1,110 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"bongsu/errs"
+)
+
+// Meta holds what the server says about itself.
+type Meta struct {
+	PublicURL      string            // base URL for .well-known, "https://chat.example.org"; empty: there is none
+	RoomVersions   map[string]string // version to "stable" or "unstable"; default 10, 11 and 12, stable
+	DefaultVersion string            // of new rooms; default "12"
+	Unstable       map[string]bool   // unstable_features of /versions
+
+	Health  func(ctx context.Context) error        // nil error: the site serves; required
+	Status  func(ctx context.Context) (any, error) // marshalled for /_bongsu/status; required
+	Metrics http.Handler                           // for /metrics; required
+}
+
+// specVersions are the versions of the specification whose form the API has. An endpoint of theirs that is not offered answers
+// M_UNRECOGNIZED, and what is optional stands in the capabilities.
+var specVersions = []string{
+	"v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10",
+	"v1.11", "v1.12", "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
+}
+
+// Routes are the endpoints about the server itself.
+func (m Meta) Routes() []Route {
+	if m.RoomVersions == nil {
+		m.RoomVersions = map[string]string{"10": "stable", "11": "stable", "12": "stable"}
+	}
+	if m.DefaultVersion == "" {
+		m.DefaultVersion = "12"
+	}
+	if m.Unstable == nil {
+		m.Unstable = map[string]bool{}
+	}
+	return []Route{
+		{Op: "getVersions", Method: "GET", Path: "/_matrix/client/versions", Auth: None, Static: true, Handle: m.getVersions},
+		{Op: "getWellknown", Method: "GET", Path: "/.well-known/matrix/client", Auth: None, Static: true, Handle: m.getWellknown},
+		{Op: "getCapabilities", Method: "GET", Path: "/_matrix/client/v3/capabilities", Handle: m.getCapabilities},
+		{Op: "health", Method: "GET", Path: "/health", Auth: None, Static: true, Handle: m.health},
+		{Op: "status", Method: "GET", Path: "/_bongsu/status", Auth: None, Static: true, Handle: m.status},
+		{Op: "metrics", Method: "GET", Path: "/metrics", Auth: None, Static: true, Handle: m.metrics},
+	}
+}
+
+func (m Meta) getVersions(context.Context, *Request) (any, error) {
+	return struct {
+		Versions []string        `json:"versions"`
+		Unstable map[string]bool `json:"unstable_features"`
+	}{specVersions, m.Unstable}, nil
+}
+
+func (m Meta) getWellknown(context.Context, *Request) (any, error) {
+	if m.PublicURL == "" {
+		return nil, errs.New("api.getWellknown", errs.NotFound, "", "this server has no public URL configured")
+	}
+	type homeserver struct {
+		BaseURL string `json:"base_url"`
+	}
+	return struct {
+		Homeserver homeserver `json:"m.homeserver"`
+	}{homeserver{m.PublicURL}}, nil
+}
+
+func (m Meta) getCapabilities(context.Context, *Request) (any, error) {
+	type enabled struct {
+		Enabled bool `json:"enabled"`
+	}
+	type roomVersions struct {
+		Default   string            `json:"default"`
+		Available map[string]string `json:"available"`
+	}
+	type capabilities struct {
+		ChangePassword enabled      `json:"m.change_password"`
+		RoomVersions   roomVersions `json:"m.room_versions"`
+		Displayname    enabled      `json:"m.set_displayname"`
+		AvatarURL      enabled      `json:"m.set_avatar_url"`
+		ThreePID       enabled      `json:"m.3pid_changes"`
+		LoginToken     enabled      `json:"m.get_login_token"`
+		ProfileFields  enabled      `json:"m.profile_fields"`
+	}
+	yes, no := enabled{true}, enabled{false}
+	return struct {
+		Capabilities capabilities `json:"capabilities"`
+	}{capabilities{
+		ChangePassword: yes, RoomVersions: roomVersions{m.DefaultVersion, m.RoomVersions},
+		Displayname: yes, AvatarURL: yes, ThreePID: no, LoginToken: no, ProfileFields: yes,
+	}}, nil
+}
+
+// health is for load balancers: 200, or 503 when this site should get no requests.
+func (m Meta) health(ctx context.Context, _ *Request) (any, error) {
+	if err := m.Health(ctx); err != nil {
+		return nil, &errs.Error{Op: "api.health", Kind: errs.Unavailable, Message: "this site does not serve now", Err: err}
+	}
+	return struct {
+		Status string `json:"status"`
+	}{"ok"}, nil
+}
+
+func (m Meta) status(ctx context.Context, _ *Request) (any, error) {
+	s, err := m.Status(ctx)
+	return s, errs.Wrap("api.status", err)
+}
+
+func (m Meta) metrics(context.Context, *Request) (any, error) { return m.Metrics, nil }

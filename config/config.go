@@ -1,0 +1,169 @@
+// Package config holds every setting of Bongsu in one documented struct.
+//
+// A setting has one name in four places: the flag --disk-reserve, the environment's BONGSU_DISK_RESERVE, the file's
+// disk-reserve = "1GiB" (or reserve under [disk]), and the struct's field. A flag wins over the environment, the environment
+// over the file, the file over the default. A key in the file that is no setting is an error that names it.
+//
+// Invariant: a Config that came from Load, or from a command line with kong, has passed Validate.
+//
+// Limits: nothing is read again while the process runs. The struct tags are those of kong, which prints the help from them.
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"bongsu/id"
+)
+
+// Config is every setting of a server.
+type Config struct {
+	File `embed:""`
+
+	Data       string `placeholder:"DIR" help:"Directory for all data. It belongs to one running server. Required."`
+	Listen     string `placeholder:"HOST:PORT" default:"127.0.0.1:8008" help:"Address to serve HTTP on; port 0 takes a free one. Default ${default}."`
+	ServerName string `placeholder:"NAME" help:"Name of the server, the part of @user:NAME after the colon. It can never be changed. Required."`
+	PublicURL  string `name:"public-url" placeholder:"URL" help:"Base URL by which clients reach the server, told in /.well-known/matrix/client. Default: not told."`
+	Site       string `placeholder:"NAME" default:"main" help:"Name of this site, of a-z, 0-9 and '-'. Default ${default}."`
+
+	OpenRegistration bool `help:"Let everybody make an account."`
+
+	API  API  `embed:"" group:"Requests"`
+	Disk Disk `embed:"" group:"Storage"`
+	Log  Log  `embed:"" prefix:"log-" group:"Logs"`
+}
+
+// API is how requests are served.
+type API struct {
+	RateLimits      string        `enum:"on,off" default:"on" placeholder:"on|off" help:"Limit how often one user or address may log in, register and send. Default ${default}."`
+	TrustedProxies  []string      `default:"127.0.0.0/8,::1/128" placeholder:"CIDR,..." help:"Proxies whose X-Forwarded-For is believed. Default ${default}."`
+	RequestTimeout  time.Duration `default:"10s" placeholder:"TIME" help:"After this a request is answered 503; long polls are apart. Default ${default}."`
+	MaxRequests     int           `default:"1024" placeholder:"N" help:"Requests at work at a time; more are answered 503; long polls are apart. Default ${default}."`
+	MaxUpload       Bytes         `default:"50MiB" placeholder:"SIZE" help:"Largest file that may be uploaded. Default ${default}."`
+	ShutdownTimeout time.Duration `default:"10s" placeholder:"TIME" help:"How long requests in flight may take to finish when the server stops. Default ${default}."`
+}
+
+// Disk is what is kept and how.
+type Disk struct {
+	Partitions  int   `default:"4" placeholder:"N" help:"Partitions of the journal, 1 to 64. Fixed when the data directory is made. Default ${default}."`
+	DiskReserve Bytes `default:"256MiB" placeholder:"SIZE" help:"Free space below which writes are refused; reads go on. Default ${default}."`
+	DiskBudget  Bytes `default:"0" placeholder:"SIZE" help:"Size of the journal above which writes are refused; 0 is no bound. Default ${default}."`
+	Queue       Bytes `default:"8MiB" placeholder:"SIZE" help:"Writes that may wait for one partition; more are answered 503. Default ${default}."`
+	Cache       Bytes `default:"32MiB" placeholder:"SIZE" help:"Memory for the cache of stored rows. Default ${default}."`
+}
+
+// Log is what is logged, on standard error.
+type Log struct {
+	Level  string `enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default ${default}."`
+	Format string `enum:"auto,text,json" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else JSON. Default ${default}."`
+}
+
+// EnvPrefix begins the name of every setting in the environment.
+const EnvPrefix = "BONGSU"
+
+// Options are what a kong parser of a struct with a Config in it needs.
+func Options() []kong.Option {
+	return []kong.Option{kong.DefaultEnvars(EnvPrefix)}
+}
+
+// Load reads the settings from args, the environment and the file that one of them names.
+func Load(args []string) (Config, error) {
+	var c Config
+	parser, err := kong.New(&c, append(Options(), kong.NoDefaultHelp())...)
+	if err != nil {
+		return Config{}, fmt.Errorf("config: %w", err)
+	}
+	if _, err := parser.Parse(args); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Default is every setting at its default, whatever the environment says. It is not valid: Data and ServerName have none.
+func Default() Config {
+	var c Config
+	parser, err := kong.New(&c, kong.NoDefaultHelp())
+	if err == nil {
+		_, err = parser.Parse([]string{"--data=.", "--server-name=localhost"})
+		c.Data, c.ServerName = "", ""
+	}
+	if err != nil {
+		panic(fmt.Sprintf("config: the defaults are wrong: %v", err)) // the struct tags, not the user
+	}
+	return c
+}
+
+// Validate checks what a type cannot say, and names the setting that is wrong.
+func (c *Config) Validate() error {
+	wrong := func(name, format string, args ...any) error {
+		return fmt.Errorf("--%s: %s", name, fmt.Sprintf(format, args...))
+	}
+	if c.Data == "" {
+		return wrong("data", "name a directory for the data")
+	}
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil {
+		return wrong("listen", "%q is not HOST:PORT", c.Listen)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return wrong("listen", "%q is not a port, 0 to 65535", port)
+	}
+	if c.ServerName == "" {
+		return wrong("server-name", "name the server, for example chat.example.org")
+	}
+	if _, err := id.ParseServerName(c.ServerName); err != nil {
+		return wrong("server-name", "%q is not a host name with an optional port", c.ServerName)
+	}
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			return wrong("public-url", "%q is not a URL such as https://chat.example.org", c.PublicURL)
+		}
+	}
+	if c.Site == "" || len(c.Site) > 32 || strings.Trim(c.Site, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return wrong("site", "%q is not 1 to 32 characters of a-z, 0-9 and '-'", c.Site)
+	}
+	if _, err := c.API.Proxies(); err != nil {
+		return wrong("trusted-proxies", "%v", err)
+	}
+	for _, n := range []struct {
+		name        string
+		v, min, max int64
+		text        string
+	}{
+		{"partitions", int64(c.Disk.Partitions), 1, 64, "1 to 64"},
+		{"max-requests", int64(c.API.MaxRequests), 1, 1 << 20, "1 to 1048576"},
+		{"request-timeout", int64(c.API.RequestTimeout), int64(100 * time.Millisecond), int64(10 * time.Minute), "100ms to 10m"},
+		{"shutdown-timeout", int64(c.API.ShutdownTimeout), 0, int64(time.Hour), "0s to 1h"},
+		{"max-upload", int64(c.API.MaxUpload), 1 << 10, 1 << 40, "1KiB to 1TiB"},
+		{"queue", int64(c.Disk.Queue), 1 << 20, 1 << 32, "1MiB to 4GiB"},
+		{"cache", int64(c.Disk.Cache), 1 << 20, 1 << 40, "1MiB to 1TiB"},
+	} {
+		if n.v < n.min || n.v > n.max {
+			return wrong(n.name, "must be %s", n.text)
+		}
+	}
+	return nil
+}
+
+// Proxies are the trusted proxies; a single address counts as a network of one.
+func (a API) Proxies() ([]netip.Prefix, error) {
+	nets := make([]netip.Prefix, 0, len(a.TrustedProxies))
+	for _, s := range a.TrustedProxies {
+		if addr, err := netip.ParseAddr(s); err == nil {
+			nets = append(nets, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a network such as 10.0.0.0/8", s)
+		}
+		nets = append(nets, p)
+	}
+	return nets, nil
+}
