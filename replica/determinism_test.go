@@ -296,7 +296,9 @@ func TestCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := digests(t, replicatest.Options{Machines: o.Machines, Store: store,
-		Checkpoint: func(p journal.Partition) (*replica.CheckpointFile, error) { return replica.OpenCheckpoint(files[p].Path) }})
+		Checkpoint: func(p journal.Partition) (*replica.CheckpointFile, error) {
+			return replica.OpenCheckpoint(files[p].Path)
+		}})
 	for p := range want {
 		if got[p].Digest != want[p].Digest || got[p].Applied != want[p].Applied {
 			t.Errorf("partition %d: %d %x, want %d %x", p, got[p].Applied, got[p].Digest, want[p].Applied, want[p].Digest)

@@ -30,10 +30,20 @@ func stopped() *errs.Error {
 	return unavailable("this part of the service has stopped; the operator has been told")
 }
 
-// Submit proposes a change and returns the result of its verdict, after the record is durable and applied here. An
-// *errs.Error of another kind than Unavailable is the verdict's refusal. Unavailable means that the proposal was not
-// accepted now, or that ctx ended before the verdict was known: it may then still happen, and submitting it again with the
-// same Key is safe.
+// Refusal is a verdict that refuses. It was reached at a position of the journal and stands at every site.
+type Refusal struct{ verdict *errs.Error }
+
+// Unwrap makes the *errs.Error inside findable.
+func (r Refusal) Unwrap() error { return r.verdict }
+
+// Decided tells a verdict from an answer out of local state, which may be behind.
+func (Refusal) Decided() {}
+
+func (r Refusal) Error() string { return r.verdict.Error() }
+
+// Submit proposes a change and returns the result of its verdict, after the record is durable and applied here. A
+// Refusal is a verdict, too. errs.Unavailable means that the proposal was not accepted now, or that ctx ended before the
+// verdict was known: it may then still happen, and submitting it again with the same Key is safe.
 func (r *Replica) Submit(ctx context.Context, p Proposal) ([]byte, error) {
 	if p.size() > MaxProposals {
 		return nil, errs.New("replica.Submit", errs.TooLarge, "", "the request is too large")
@@ -45,10 +55,13 @@ func (r *Replica) Submit(ctx context.Context, p Proposal) ([]byte, error) {
 	}
 	select {
 	case res := <-req.verdict:
-		if res.err != nil {
+		switch {
+		case res.err == nil:
+			return res.body, nil
+		case res.err.Kind == errs.Unavailable:
 			return nil, res.err
 		}
-		return res.body, nil
+		return nil, Refusal{res.err}
 	case <-ctx.Done():
 	}
 	if pt.queue.remove(req) {

@@ -1,0 +1,158 @@
+package app
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// dataFormat is the version of the data directory's layout. A build opens its own version only.
+const dataFormat = 1
+
+// dataDir is an open data directory. Its layout:
+//
+//	format.json   version of the layout, and what can never change
+//	lock          held by the running process
+//	boot          number of the last run
+//	journal/      the truth
+//	rows/         state, made from the journal
+//	blobs/        files that users uploaded
+//	checkpoints/  copies of the state
+type dataDir struct {
+	path string
+	boot uint64 // number of this run
+	lock *os.File
+}
+
+// format is the content of format.json.
+type format struct {
+	Version    int    `json:"version"`
+	ServerName string `json:"server_name"`
+	Site       string `json:"site"`
+	Partitions int    `json:"partitions"`
+}
+
+// openData opens or makes the data directory at path, takes its lock and a new boot number. want says what cannot change.
+func openData(path string, want format) (*dataDir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	d := &dataDir{path: path}
+	var err error
+	if d.lock, err = os.OpenFile(d.join("lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a file descriptor fits
+		_ = d.lock.Close()
+		return nil, fmt.Errorf("data directory %s is in use by another process", path)
+	}
+	if err = d.checkFormat(want); err == nil {
+		err = d.nextBoot()
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *dataDir) join(name string) string { return filepath.Join(d.path, name) }
+
+// checkFormat compares the directory with what this build and the settings say, or marks a new one.
+func (d *dataDir) checkFormat(want format) error {
+	want.Version = dataFormat
+	text, err := os.ReadFile(d.join("format.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		entries, err := os.ReadDir(d.path)
+		if err != nil {
+			return fmt.Errorf("data directory: %w", err)
+		}
+		for _, e := range entries {
+			if e.Name() != "lock" && e.Name() != "lost+found" && !strings.HasPrefix(e.Name(), ".") {
+				return fmt.Errorf("%s holds %q but no format.json: it is not a data directory of Bongsu", d.path, e.Name())
+			}
+		}
+		text, err := json.MarshalIndent(want, "", "  ")
+		if err != nil {
+			return err
+		}
+		return writeFile(d.join("format.json"), append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	var have format
+	if err := json.Unmarshal(text, &have); err != nil {
+		return fmt.Errorf("%s: %w", d.join("format.json"), err)
+	}
+	switch {
+	case have.Version != want.Version:
+		return fmt.Errorf("the data directory has format %d and this build reads format %d: run the build that wrote it",
+			have.Version, want.Version)
+	case have.ServerName != want.ServerName:
+		return fmt.Errorf("the data directory belongs to server %q, not %q: a server's name cannot change",
+			have.ServerName, want.ServerName)
+	case have.Site != want.Site:
+		return fmt.Errorf("the data directory belongs to site %q, not %q", have.Site, want.Site)
+	case have.Partitions != want.Partitions:
+		return fmt.Errorf("the data directory has %d partitions, not %d: their number is fixed when it is made",
+			have.Partitions, want.Partitions)
+	}
+	return nil
+}
+
+// nextBoot takes the number of this run; it is on disk before it is used.
+func (d *dataDir) nextBoot() error {
+	text, err := os.ReadFile(d.join("boot"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if err == nil {
+		if d.boot, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err != nil {
+			return fmt.Errorf("%s: %w", d.join("boot"), err)
+		}
+	}
+	// The low bits are random, so that a run on an older copy of the directory is told from the runs that it does not know.
+	var nonce [2]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return err
+	}
+	d.boot = (d.boot>>16+1)<<16 | uint64(binary.BigEndian.Uint16(nonce[:]))
+	return writeFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
+}
+
+// close gives up the lock.
+func (d *dataDir) close() { _ = d.lock.Close() }
+
+// writeFile puts a small file on stable storage, whole or not at all.
+func writeFile(path string, data []byte) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

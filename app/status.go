@@ -1,0 +1,124 @@
+package app
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"bongsu/errs"
+	"bongsu/journal"
+	"bongsu/obs"
+)
+
+// Status is what /_bongsu/status answers.
+type Status struct {
+	Server     string            `json:"server"`     // the server's name
+	Site       string            `json:"site"`       // this site's name
+	Build      obs.Build         `json:"build"`      // what runs
+	UptimeMS   int64             `json:"uptime_ms"`  // since the process started
+	Writes     string            `json:"writes"`     // "ok", or why they are refused
+	Disk       DiskStatus        `json:"disk"`       // of the data directory
+	Partitions []PartitionStatus `json:"partitions"` // in order
+	Failures   int64             `json:"failures"`   // proposals that failed through a bug, since start
+	Refused    int64             `json:"refused"`    // messages between slots that were refused, since start
+}
+
+// PartitionStatus is where a partition stands.
+type PartitionStatus struct {
+	Partition  int    `json:"partition"`
+	Applied    uint64 `json:"applied"`              // position of the last record applied
+	Digest     string `json:"digest"`               // of the state there, hex
+	Rules      uint16 `json:"rules"`                // version in force
+	WallMS     int64  `json:"wall_ms"`              // its time, Unix milliseconds
+	LiveMS     int64  `json:"live_ms"`              // how long it has lived
+	Waiting    int    `json:"waiting"`              // proposals in the queue
+	Error      string `json:"error,omitempty"`      // why it has halted
+	Divergence string `json:"divergence,omitempty"` // an alarm: two states of one journal
+}
+
+func (s *Server) status(context.Context) (any, error) {
+	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Writes: "ok",
+		UptimeMS: s.clock.Now().Sub(s.started).Milliseconds(), Disk: s.disk.status(),
+		Failures: s.replica.Failures(), Refused: s.replica.Refused()}
+	st.Disk.RowsBytes = s.rows.Size()
+	if st.Disk.Full {
+		st.Writes = "refused: the disk is full"
+	}
+	for i := range s.replica.Partitions() {
+		p := journal.Partition(i) //nolint:gosec // at most 64
+		ps := s.replica.Status(p)
+		out := PartitionStatus{Partition: i, Applied: uint64(ps.Applied), Digest: hex.EncodeToString(ps.Digest[:]), Rules: ps.Rules,
+			WallMS: ps.Wall, LiveMS: ps.Live, Waiting: s.replica.Waiting(p)}
+		if ps.Err != nil {
+			out.Error = ps.Err.Error()
+			st.Writes = fmt.Sprintf("refused in part: partition %d has halted", i)
+		}
+		if ps.Divergence != nil {
+			out.Divergence = ps.Divergence.Error()
+		}
+		st.Partitions = append(st.Partitions, out)
+	}
+	return st, nil
+}
+
+// health is nil while this site can answer requests. A full disk is no reason to send clients away: reads go on.
+func (s *Server) health(context.Context) error {
+	for i := range s.replica.Partitions() {
+		if err := s.replica.Status(journal.Partition(i)).Err; err != nil { //nolint:gosec // at most 64
+			return errs.Wrap("app.health", err)
+		}
+	}
+	return nil
+}
+
+// collector shows the state of the partitions and the disk as metrics.
+func (s *Server) collector() prometheus.Collector {
+	gauge := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("bongsu_"+name, help, labels, nil)
+	}
+	return &collector{s: s,
+		applied:  gauge("replica_applied_position", "Position of the last record applied.", "partition"),
+		waiting:  gauge("replica_waiting_proposals", "Proposals that wait to be appended.", "partition"),
+		halted:   gauge("replica_halted_partitions", "1 while the partition has halted.", "partition"),
+		diverged: gauge("replica_diverged_partitions", "1 when the digest differed from what a record claimed: an alarm.", "partition"),
+		failures: gauge("replica_failures_total", "Proposals that failed through a bug in a state machine."),
+		free:     gauge("disk_free_bytes", "Free space where the data directory lies."),
+		rows:     gauge("kv_disk_bytes", "Size of the rows on disk."),
+	}
+}
+
+type collector struct {
+	s                                                        *Server
+	applied, waiting, halted, diverged, failures, free, rows *prometheus.Desc
+}
+
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.applied, c.waiting, c.halted, c.diverged, c.failures, c.free, c.rows} {
+		ch <- d
+	}
+}
+
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	put := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	is := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	for i := range c.s.replica.Partitions() {
+		p := journal.Partition(i) //nolint:gosec // at most 64
+		st, label := c.s.replica.Status(p), fmt.Sprint(i)
+		put(c.applied, float64(st.Applied), label)
+		put(c.waiting, float64(c.s.replica.Waiting(p)), label)
+		put(c.halted, is(st.Err != nil), label)
+		put(c.diverged, is(st.Divergence != nil), label)
+	}
+	put(c.failures, float64(c.s.replica.Failures()))
+	put(c.free, float64(c.s.disk.status().FreeBytes))
+	put(c.rows, float64(c.s.rows.Size()))
+}
