@@ -2,11 +2,16 @@ package roomstate
 
 import (
 	"encoding/json"
-	"testing"
 
 	"bongsu/event"
 	"bongsu/id"
 )
+
+// failer is the part of testing.TB that a property check has too.
+type failer interface {
+	Helper()
+	Fatal(...any)
+}
 
 // The people of the tests. Amy makes the rooms.
 const (
@@ -29,7 +34,7 @@ type (
 	powers = map[id.UserID]any
 )
 
-func content(tb testing.TB, v any) event.Object {
+func content(tb failer, v any) event.Object {
 	tb.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -43,7 +48,7 @@ func content(tb testing.TB, v any) event.Object {
 }
 
 // found makes a room that has nothing but its create event.
-func found(tb testing.TB, v event.RoomVersion, more object) *place {
+func found(tb failer, v event.RoomVersion, more object) *place {
 	tb.Helper()
 	c := object{"room_version": string(v)}
 	if v.Features().CreatorInContent {
@@ -66,7 +71,7 @@ func found(tb testing.TB, v event.RoomVersion, more object) *place {
 }
 
 // draft of an event at the end of the room; a nil key makes a message.
-func (p *place) draft(tb testing.TB, typ string, sender id.UserID, key *string, c any) event.Draft {
+func (p *place) draft(tb failer, typ string, sender id.UserID, key *string, c any) event.Draft {
 	tb.Helper()
 	d := event.Draft{RoomID: p.room, Type: typ, Sender: sender, StateKey: key, Content: content(tb, c), Depth: p.last.Depth + 1}
 	d.PrevEvents = []id.EventID{p.last.ID}
@@ -79,7 +84,7 @@ func (p *place) draft(tb testing.TB, typ string, sender id.UserID, key *string, 
 }
 
 // add builds the event and makes it the end of the room, whatever the rules say.
-func (p *place) add(tb testing.TB, d event.Draft) *event.Event {
+func (p *place) add(tb failer, d event.Draft) *event.Event {
 	tb.Helper()
 	ev, err := event.Build(p.v, d)
 	if err != nil {
@@ -92,7 +97,7 @@ func (p *place) add(tb testing.TB, d event.Draft) *event.Event {
 	return ev
 }
 
-func (p *place) rules(tb testing.TB) *Rules {
+func (p *place) rules(tb failer) *Rules {
 	tb.Helper()
 	r, err := NewRules(p.v, p.state[Key{event.TypeCreate, ""}], p.state[Key{event.TypePowerLevels, ""}], p.state[Key{event.TypeJoinRules, ""}])
 	if err != nil {
@@ -103,13 +108,13 @@ func (p *place) rules(tb testing.TB) *Rules {
 
 func (p *place) lookup(typ, key string) *event.Event { return p.state[Key{typ, key}] }
 
-func (p *place) check(tb testing.TB, d event.Draft) error {
+func (p *place) check(tb failer, d event.Draft) error {
 	tb.Helper()
 	return p.rules(tb).Check(&d, p.lookup)
 }
 
 // be gives a user a membership, past the rules.
-func (p *place) be(tb testing.TB, user id.UserID, m Membership) {
+func (p *place) be(tb failer, user id.UserID, m Membership) {
 	tb.Helper()
 	key := Key{event.TypeMember, string(user)}
 	if m == "" {
@@ -120,12 +125,12 @@ func (p *place) be(tb testing.TB, user id.UserID, m Membership) {
 }
 
 // set puts state with an empty key, past the rules.
-func (p *place) set(tb testing.TB, typ string, c any) {
+func (p *place) set(tb failer, typ string, c any) {
 	tb.Helper()
 	p.add(tb, p.draft(tb, typ, amy, ptr(""), c))
 }
 
-func (p *place) member(tb testing.TB, sender, target id.UserID, c any) event.Draft {
+func (p *place) member(tb failer, sender, target id.UserID, c any) event.Draft {
 	tb.Helper()
 	return p.draft(tb, event.TypeMember, sender, ptr(string(target)), c)
 }
@@ -133,7 +138,7 @@ func (p *place) member(tb testing.TB, sender, target id.UserID, c any) event.Dra
 func ptr[T any](v T) *T { return &v }
 
 // settled is a room with amy in it and power levels: amy 100 where she has no power as its creator.
-func settled(tb testing.TB, v event.RoomVersion, levels object) *place {
+func settled(tb failer, v event.RoomVersion, levels object) *place {
 	tb.Helper()
 	p := found(tb, v, nil)
 	p.be(tb, amy, Join)
