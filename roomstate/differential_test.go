@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,9 +128,11 @@ func TestDifferentialHistories(t *testing.T) {
 func (h *history) settle(rt *rapid.T) {
 	joined := object{"membership": Join, "creator": amy}
 	h.step(rt, h.member(rt, amy, amy, joined))
-	users := object{string(amy): 100, string(bob): 75, string(cat): 50}
-	if h.v.Features().CreatorPower {
-		users = object{string(bob): 75}
+	users := object{}
+	for _, user := range []id.UserID{amy, bob, cat} {
+		if !h.v.Features().CreatorPower || !slices.Contains(h.rules(rt).Creators(), user) {
+			users[string(user)] = rapid.SampledFrom([]int{100, 75, 75}).Draw(rt, "level")
+		}
 	}
 	h.step(rt, h.draft(rt, event.TypePowerLevels, amy, ptr(""), object{"users": users, "events": object{event.TypePowerLevels: 50}}))
 	h.step(rt, h.draft(rt, event.TypeJoinRules, amy, ptr(""), object{"join_rule": JoinPublic}))
