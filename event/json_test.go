@@ -142,6 +142,17 @@ func TestCanonicalRefuses(t *testing.T) {
 	}
 }
 
+func TestParseObject(t *testing.T) {
+	if o, err := ParseObject([]byte(` { "b" : 1, "a" : "x" } `)); err != nil || string(o) != `{"a":"x","b":1}` {
+		t.Errorf("%s, %v", o, err)
+	}
+	for in, code := range map[string]errs.Code{`[]`: errs.BadJSON, `"{"`: errs.BadJSON, `null`: errs.BadJSON, `{`: errs.NotJSON, ``: errs.NotJSON} {
+		if o, err := ParseObject([]byte(in)); o != nil || codeOf(err) != code {
+			t.Errorf("%s: %s, %v", in, o, err)
+		}
+	}
+}
+
 func codeOf(err error) errs.Code {
 	if e, ok := err.(*errs.Error); ok && e.Kind == errs.Invalid {
 		return e.Code
