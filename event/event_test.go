@@ -120,8 +120,8 @@ func TestBuildRefuses(t *testing.T) {
 		"negative depth":      {V12, func(d *Draft) { d.Depth = -1 }, errs.Invalid},
 		"early time":          {V12, func(d *Draft) { d.OriginServerTS = -MaxInt - 1 }, errs.Invalid},
 		"time":                {V12, func(d *Draft) { d.OriginServerTS = MaxInt + 1 }, errs.Invalid},
-		"prev_events":         {V12, func(d *Draft) { d.PrevEvents = make([]id.EventID, 21) }, errs.Invalid},
-		"auth_events":         {V12, func(d *Draft) { d.AuthEvents = make([]id.EventID, 11) }, errs.Invalid},
+		"prev_events":         {V12, func(d *Draft) { d.PrevEvents = slices.Repeat([]id.EventID{prev}, 21) }, errs.Invalid},
+		"auth_events":         {V12, func(d *Draft) { d.AuthEvents = slices.Repeat([]id.EventID{prev}, 11) }, errs.Invalid},
 		"a prev_event":        {V12, func(d *Draft) { d.PrevEvents = []id.EventID{"x"} }, errs.Invalid},
 		"redacts":             {V12, func(d *Draft) { d.Redacts = prev }, errs.Invalid},
 		"create with room": {V12, func(d *Draft) {
