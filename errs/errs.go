@@ -66,6 +66,9 @@ const (
 	Unrecognized       Code = "unrecognized"        // no such endpoint
 	MethodNotAllowed   Code = "method_not_allowed"  // the endpoint exists, the method does not
 	DiskFull           Code = "disk_full"           // no room on the disk; reads go on
+	ServerControlled   Code = "server_controlled"   // only the server may write this
+	ProfileTooLarge    Code = "profile_too_large"   // the profile as a whole would be over its limit
+	KeyTooLarge        Code = "key_too_large"       // the name of a profile field is over its limit
 	Expired            Code = "expired"             // the transaction id is older than the promise to remember it
 )
 

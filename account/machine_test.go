@@ -1,0 +1,257 @@
+package account
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bongsu/clock"
+	"bongsu/errs"
+	"bongsu/id"
+	"bongsu/kv"
+	"bongsu/replica"
+	"bongsu/replica/replicatest"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts")
+
+// forgotten is the note of the stand-in for package keys.
+type forgotten string
+
+// keysMachine stands in for package keys.
+func keysMachine() replica.Machine {
+	return replica.Machine{Name: "keys", Byte: 'k', Kinds: map[string]replica.Kind{
+		kindForget: {Apply: func(tx *replica.Tx, body []byte) ([]byte, error) {
+			tx.Note(forgotten(body))
+			return nil, nil
+		}},
+	}}
+}
+
+// site is a replica for tests, with the notes that it gave out.
+type site struct {
+	*replica.Replica
+	notes chan any
+	now   time.Time // the clock stands
+}
+
+func newSite(t testing.TB, o replicatest.Options) *site {
+	s := &site{notes: make(chan any, 10_000), now: time.UnixMilli(1_000_000)}
+	if o.Clock == nil {
+		o.Clock = clock.Func(func() time.Time { return s.now })
+	}
+	o.Machines = []replica.Machine{Machine(), keysMachine()}
+	o.Sink = func(c replica.Commit) {
+		for _, n := range c.Notes {
+			s.notes <- n
+		}
+	}
+	s.Replica = replicatest.New(t, o)
+	return s
+}
+
+// next is the next note, or nil if there is none and none is owed.
+func (s *site) next(t testing.TB, owed bool) any {
+	t.Helper()
+	if owed {
+		select {
+		case n := <-s.notes:
+			return n
+		case <-time.After(10 * time.Second):
+			t.Fatal("no note")
+		}
+	}
+	select {
+	case n := <-s.notes:
+		return n
+	default:
+		return nil
+	}
+}
+
+// TestTranscripts plays the files of testdata: proposals, their verdicts, notes and rows.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			in, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := newSite(t, replicatest.Options{})
+			var out strings.Builder
+			for i, block := range strings.Split(strings.TrimSpace(string(in)), "\n\n") {
+				if i > 0 {
+					out.WriteString("\n")
+				}
+				cmds, _, _ := strings.Cut(block+"\n", "----\n")
+				out.WriteString(cmds + "----\n")
+				for _, cmd := range strings.Split(strings.TrimSpace(cmds), "\n") {
+					if !strings.HasPrefix(cmd, "#") {
+						s.play(t, &out, cmd)
+					}
+				}
+			}
+			if *rewrite {
+				if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil { //nolint:gosec // test data
+					t.Fatal(err)
+				}
+			} else if out.String() != string(in) {
+				t.Errorf("got:\n%s", out.String())
+			}
+		})
+	}
+}
+
+// play runs one line: "rows user", or a kind of proposal and its body.
+func (s *site) play(t *testing.T, out *strings.Builder, cmd string) {
+	t.Helper()
+	kind, body, _ := strings.Cut(cmd, " ")
+	if kind == "rows" {
+		dump(out, s.Rows(), id.UserID(body))
+		return
+	}
+	var who struct{ User id.UserID }
+	if err := json.Unmarshal([]byte(body), &who); err != nil {
+		t.Fatalf("%s: %v", cmd, err)
+	}
+	s.now = s.now.Add(time.Second)
+	res, err := s.Submit(t.Context(), replica.Proposal{Kind: kind, Slot: id.SlotOf(who.User), Body: []byte(body)})
+	var e *errs.Error
+	switch {
+	case errors.As(err, &e):
+		fmt.Fprintf(out, "refused: %s (%s): %s\n", e.Kind, e.Code, e.Message)
+	case err != nil:
+		t.Fatal(err)
+	case len(res) > 0:
+		out.WriteString("ok, changed\n")
+	default:
+		out.WriteString("ok\n")
+	}
+	for n := s.next(t, false); n != nil; {
+		_, owed := n.(Ended) // keys.forget follows
+		fmt.Fprintf(out, "note: %T%v\n", n, n)
+		n = s.next(t, owed)
+	}
+}
+
+// dump prints the rows of a user. Places are numbered in the order in which they are met.
+func dump(out *strings.Builder, r kv.Reader, user id.UserID) {
+	a, ok := Find(r, user)
+	if !ok {
+		out.WriteString("none\n")
+		return
+	}
+	fmt.Fprintf(out, "account: created %d, admin %t, deactivated %t, password %q, set %d times, nonce %q\n",
+		a.Created, a.Admin, a.Deactivated, a.Password, a.Changes, a.nonce)
+	tokens := 0
+	lo := replica.Row(id.SlotOf(user), machineByte, tableToken)
+	for range r.Scan(lo, kv.End(lo)) {
+		tokens++
+	}
+	for _, d := range Devices(r, user) {
+		row := decodeDevice(r.Get(deviceKey(user, d.ID)))
+		back := decoder{v: r.Get(tokenKey(id.SlotOf(user), []byte(row.token)))}
+		fmt.Fprintf(out, "device: %s %q, created %d, token %s of %s %s\n", d.ID, d.Name, d.Created,
+			base64.StdEncoding.EncodeToString([]byte(row.token)), back.str(), back.str())
+	}
+	fmt.Fprintf(out, "tokens: %d\n", tokens)
+	for field, value := range ProfileFields(r, user) {
+		fmt.Fprintf(out, "profile: %s %s\n", field, value)
+	}
+	for e := range DataSince(r, user, replica.Place{}) {
+		fmt.Fprintf(out, "data: %q %s %s\n", e.Room, e.Type, e.Content)
+	}
+	for _, table := range []byte{tableData, tableByPlace, tableFilter} {
+		n := 0
+		lo := row(user, table)
+		for range r.Scan(lo, kv.End(lo)) {
+			n++
+		}
+		if n > 0 {
+			fmt.Fprintf(out, "rows in table %c: %d\n", table, n)
+		}
+	}
+}
+
+func TestDataSince(t *testing.T) {
+	s := newSite(t, replicatest.Options{})
+	const amy = id.UserID("@amy:example.org")
+	put := func(kind string, body any) {
+		t.Helper()
+		if _, err := s.Submit(t.Context(), replica.Proposal{Kind: kind, Slot: id.SlotOf(amy), Body: marshal(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func(after replica.Place) (types []string, last replica.Place) {
+		for e := range DataSince(s.Rows(), amy, after) {
+			if !last.Before(e.Place) || !after.Before(e.Place) {
+				t.Errorf("%v comes after %v", e.Place, last)
+			}
+			types, last = append(types, string(e.Room)+e.Type+string(e.Content)), e.Place
+		}
+		return types, last
+	}
+	put(kindRegister, registerBody{User: amy, Password: "x"})
+	var at replica.Place
+	for i, step := range []struct {
+		room    id.RoomID
+		typ     string
+		content string
+		want    string // since the step before
+	}{
+		{"", "a", "{}", "[a{}]"},
+		{"!r", "a", "{}", "[!ra{}]"},
+		{"", "a", `{"x":1}`, `[a{"x":1}]`},
+		{"", "a", `{"x":1}`, "[]"}, // no change
+		{"", TypePushRules, `{"global":{}}`, `[m.push_rules{"global":{}}]`},
+	} {
+		put(kindData, dataBody{User: amy, Room: step.room, Type: step.typ, Content: json.RawMessage(step.content)})
+		got, last := list(at)
+		if fmt.Sprint(got) != step.want {
+			t.Errorf("step %d: %v, want %s", i, got, step.want)
+		}
+		if len(got) > 0 {
+			at = last
+		}
+	}
+	if got, _ := list(replica.Place{}); fmt.Sprint(got) != `[!ra{} a{"x":1} m.push_rules{"global":{}}]` {
+		t.Errorf("all: %v", got)
+	}
+	if got, _ := list(replica.Place{Pos: at.Pos, Index: 1<<32 - 1}); got != nil {
+		t.Errorf("after the end: %v", got)
+	}
+	rules, when := PushRules(s.Rows(), amy)
+	if string(rules) != `{"global":{}}` || when != at {
+		t.Errorf("push rules: %s at %v", rules, when)
+	}
+}
+
+// TestMalformedRows checks that a row that was not written so stops the reader: a broken disk is not an answer.
+func TestMalformedRows(t *testing.T) {
+	good := Account{Created: 1, Password: "p"}.encode()
+	for i := range good {
+		func() {
+			defer func() {
+				if _, ok := recover().(kv.Fault); !ok {
+					t.Errorf("%d bytes of %d were taken for an account", i, len(good))
+				}
+			}()
+			decodeAccount(good[:i])
+		}()
+	}
+	if got := decodeAccount(bytes.Clone(good)); got.Password != "p" {
+		t.Error("not read back")
+	}
+}

@@ -1,0 +1,202 @@
+package account
+
+import (
+	"encoding/json"
+
+	"bongsu/id"
+	"bongsu/journal"
+	"bongsu/kv"
+	"bongsu/replica"
+)
+
+// machineByte marks the rows of this package.
+const machineByte = 'a'
+
+// Tables. All but tableNames are state rows in the slot of the user.
+const (
+	tableAccount = 'u' // user -> Account
+	tableDevice  = 'd' // user, device -> deviceRow
+	tableToken   = 't' // SHA-256 of the token -> user, device
+	tableProfile = 'p' // user, field -> JSON value
+	tableData    = 'g' // user, room or "", type -> place, content
+	tableByPlace = 'i' // user, place -> room or "", type: tableData in the order of change
+	tableFilter  = 'f' // user, filter id -> JSON
+	tableNames   = 'n' // derived: user -> nothing, for listing in order
+)
+
+func row(user id.UserID, table byte) []byte {
+	return kv.Str(replica.Row(id.SlotOf(user), machineByte, table), user)
+}
+
+func accountKey(user id.UserID) []byte { return row(user, tableAccount) }
+
+func deviceKey(user id.UserID, device id.DeviceID) []byte {
+	return kv.Str(row(user, tableDevice), device)
+}
+
+func tokenKey(slot id.Slot, hash []byte) []byte {
+	return append(replica.Row(slot, machineByte, tableToken), hash...)
+}
+
+func profileKey(user id.UserID, field string) []byte { return kv.Str(row(user, tableProfile), field) }
+
+func dataKey(user id.UserID, room id.RoomID, typ string) []byte {
+	return kv.Str(kv.Str(row(user, tableData), room), typ)
+}
+
+func placeKey(user id.UserID, p replica.Place) []byte {
+	return appendPlace(row(user, tableByPlace), p)
+}
+
+func filterKey(user id.UserID, filter string) []byte { return kv.Str(row(user, tableFilter), filter) }
+
+func namesKey(p journal.Partition, user id.UserID) []byte {
+	return kv.Str(replica.Derived(p, machineByte, tableNames), user)
+}
+
+// placeLen is the bytes of a place.
+const placeLen = 12
+
+func appendPlace(dst []byte, p replica.Place) []byte {
+	return kv.U32(kv.U64(dst, uint64(p.Pos)), p.Index)
+}
+
+func cutPlace(v []byte) (p replica.Place, rest []byte, err error) {
+	pos, v, err := kv.CutU64(v)
+	if err != nil {
+		return p, nil, err
+	}
+	index, v, err := kv.CutU32(v)
+	return replica.Place{Pos: journal.Position(pos), Index: index}, v, err
+}
+
+// Account is a person or a bot with a name on this server.
+type Account struct {
+	Admin       bool
+	Deactivated bool   // closed for good; the name is not given away again
+	Created     int64  // Unix milliseconds
+	Password    string // PHC string of the password's hash; empty: no password is right
+	Changes     uint32 // how often the password has been set
+	nonce       string // hash of what names the registration, so that its retry is known; or empty
+}
+
+const (
+	flagAdmin       = 1
+	flagDeactivated = 2
+)
+
+func (a Account) encode() []byte {
+	var flags byte
+	if a.Admin {
+		flags |= flagAdmin
+	}
+	if a.Deactivated {
+		flags |= flagDeactivated
+	}
+	out := kv.U32(kv.U64([]byte{flags}, a.Created), a.Changes)
+	return kv.Str(kv.Str(out, a.Password), a.nonce)
+}
+
+func decodeAccount(v []byte) Account {
+	d := decoder{v: v}
+	flags := d.byte()
+	a := Account{Admin: flags&flagAdmin != 0, Deactivated: flags&flagDeactivated != 0}
+	a.Created, a.Changes, a.Password, a.nonce = int64(d.u64()), d.u32(), d.str(), d.str()
+	d.end("account")
+	return a
+}
+
+// Device is a device as others may see it.
+type Device struct {
+	ID      id.DeviceID
+	Name    string // display name, or empty
+	Created int64  // Unix milliseconds
+}
+
+type deviceRow struct {
+	created int64
+	name    string
+	token   string // SHA-256
+}
+
+func (dr deviceRow) encode() []byte {
+	return kv.Str(kv.Str(kv.U64(nil, dr.created), dr.name), dr.token)
+}
+
+func decodeDevice(v []byte) deviceRow {
+	d := decoder{v: v}
+	dr := deviceRow{created: int64(d.u64()), name: d.str(), token: d.str()}
+	d.end("device")
+	return dr
+}
+
+// Entry is a piece of account data.
+type Entry struct {
+	Room    id.RoomID // empty: of the account as a whole
+	Type    string
+	Content json.RawMessage
+	Place   replica.Place // where it was last changed
+}
+
+// decoder reads the parts of a row's value. A value that is not what was written is a broken disk: end throws a kv.Fault.
+type decoder struct {
+	v   []byte
+	err error
+}
+
+func (d *decoder) byte() byte {
+	if len(d.v) == 0 {
+		d.err = kv.ErrKey
+		return 0
+	}
+	b := d.v[0]
+	d.v = d.v[1:]
+	return b
+}
+
+func (d *decoder) u64() uint64 {
+	n, rest, err := kv.CutU64(d.v)
+	d.step(rest, err)
+	return n
+}
+
+func (d *decoder) u32() uint32 {
+	n, rest, err := kv.CutU32(d.v)
+	d.step(rest, err)
+	return n
+}
+
+func (d *decoder) str() string {
+	s, rest, err := kv.CutStr(d.v)
+	d.step(rest, err)
+	return s
+}
+
+func (d *decoder) place() replica.Place {
+	p, rest, err := cutPlace(d.v)
+	d.step(rest, err)
+	return p
+}
+
+func (d *decoder) step(rest []byte, err error) {
+	d.v = rest
+	if err != nil && d.err == nil {
+		d.err = err
+	}
+}
+
+func (d *decoder) check(what string) {
+	if d.err != nil {
+		panic(kv.Fault{Err: malformed(what)})
+	}
+}
+
+func (d *decoder) end(what string) {
+	if d.check(what); len(d.v) != 0 {
+		panic(kv.Fault{Err: malformed(what)})
+	}
+}
+
+type malformed string
+
+func (m malformed) Error() string { return "malformed " + string(m) + " row" }
