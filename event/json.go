@@ -37,8 +37,8 @@ func Canonical(dst, in []byte) ([]byte, error) {
 	return r.out, nil
 }
 
-// Check reports whether in is one JSON value, as strictly as Canonical but for numbers: it takes every number that a
-// 64-bit float can hold, since request bodies and account data may have fractions. Errors are those of Canonical.
+// Check reports whether in is one JSON value, as strictly as Canonical but for numbers: it takes every number
+// below 1e308, which a 64-bit float can hold, since request bodies and account data may have fractions. Errors are those of Canonical.
 func Check(in []byte) error {
 	r := reader{op: "event.Check", in: in}
 	var space [32]member
