@@ -12,9 +12,12 @@ import (
 	"bongsu/roomstate"
 )
 
-// Machine is the state machine of rooms.
+// Machine is the state machine of rooms. Each replica needs its own.
 func Machine() replica.Machine {
-	m := &machine{rules: newRulesCache()}
+	m := &machine{memories: newMemories(), members: map[roomstate.Membership]*event.Event{}}
+	for _, as := range memberships[1:] {
+		m.members[as] = &event.Event{Draft: event.Draft{Content: event.Object(`{"membership":"` + as + `"}`)}}
+	}
 	return replica.Machine{Name: "room", Byte: machineByte, Kinds: map[string]replica.Kind{
 		kindCreate:   {Apply: m.create},
 		kindSend:     {Apply: m.send},
@@ -35,7 +38,10 @@ const (
 	kindReceipts = "room.receipts"
 )
 
-type machine struct{ rules *rulesCache }
+type machine struct {
+	memories *memories
+	members  map[roomstate.Membership]*event.Event // for each, the least event that has it; read only
+}
 
 // Change says what has changed in a room.
 type Change byte
@@ -61,9 +67,9 @@ type Changed struct {
 // writer is a room that is being changed by a proposal.
 type writer struct {
 	View
-	m       *machine
-	tx      *replica.Tx
-	members map[id.UserID]StateRow // that were looked up
+	m      *machine
+	tx     *replica.Tx
+	memory *memory
 }
 
 // open reads the room for a change. That there is no such room is told to nobody who could not see it if there were one.
@@ -76,7 +82,7 @@ func (m *machine) open(tx *replica.Tx, room id.RoomID) (*writer, error) {
 }
 
 func (m *machine) writer(tx *replica.Tx, v View) *writer {
-	return &writer{View: v, m: m, tx: tx, members: map[id.UserID]StateRow{}}
+	return &writer{View: v, m: m, tx: tx, memory: m.memories.of(&v)}
 }
 
 // close writes the head. Every handler that changed the room ends with it.
@@ -89,8 +95,7 @@ func (w *writer) add(d event.Draft, by origin) (Stored, error) {
 	d.PrevEvents = w.Extremities
 	d.Depth = min(w.Depth+1, event.MaxInt)
 	d.OriginServerTS = w.tx.Wall()
-	rules := w.m.rules.of(&w.View)
-	if err := rules.Check(&d, w.lookup); err != nil {
+	if err := w.rulesNow().Check(&d, w.lookup); err != nil {
 		return Stored{}, err
 	}
 	if d.StateKey != nil {
@@ -119,30 +124,12 @@ type origin struct {
 // lookup is what the rules ask of the state. For members the membership is all that they look at, and the row has it.
 func (w *writer) lookup(typ, key string) *event.Event {
 	if typ == event.TypeMember {
-		return asEvent(w.member(id.UserID(key)).Membership)
+		return w.m.members[w.member(id.UserID(key)).Membership]
 	}
 	if s, ok := w.StateEvent(typ, key); ok {
 		return s.Event
 	}
 	return nil
-}
-
-// asEvent is the least event that has a membership.
-func asEvent(m roomstate.Membership) *event.Event {
-	if m == "" {
-		return nil
-	}
-	return &event.Event{Draft: event.Draft{Content: event.Object(`{"membership":"` + m + `"}`)}}
-}
-
-// member is Member, read once.
-func (w *writer) member(user id.UserID) StateRow {
-	if s, ok := w.members[user]; ok {
-		return s
-	}
-	s := w.Member(user)
-	w.members[user] = s
-	return s
 }
 
 // current is the event that set the state of a key.
@@ -200,17 +187,15 @@ func (w *writer) putState(s *Stored) {
 	w.tx.Set(kv.Str(kv.Str(w.key(tableState), s.Type), key), value)
 	w.tx.Set(putPlace(kv.Str(kv.Str(w.key(tableHistory), s.Type), key), s.Place), value)
 	w.LastState = s.Place
-	if key != "" {
-		return
-	}
-	switch s.Type {
-	case event.TypeCreate:
+	switch (roomstate.Key{Type: s.Type, StateKey: key}) {
+	case roomstate.Key{Type: event.TypeCreate}:
 		w.Create = row.Ref
-	case event.TypePowerLevels:
+	case roomstate.Key{Type: event.TypePowerLevels}:
 		w.PowerLevels = row.Ref
-	case event.TypeJoinRules:
+	case roomstate.Key{Type: event.TypeJoinRules}:
 		w.JoinRules = row.Ref
 	}
+	w.memory.changed(&w.Head, row)
 }
 
 // putMember completes the row of a member and what follows from it: counts, and the user's list of rooms.
@@ -222,7 +207,6 @@ func (w *writer) putMember(ev *event.Event, was StateRow, row *StateRow) {
 	}
 	w.count(was.Membership, -1)
 	w.count(row.Membership, +1)
-	w.members[user] = *row
 	w.putRooms(user, row)
 	w.tx.Note(Changed{Room: w.ID, Place: row.Ref.Place, Change: ChangeMembership, User: user, Membership: row.Membership})
 }

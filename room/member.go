@@ -109,7 +109,7 @@ func (m *machine) forget(tx *replica.Tx, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	row := w.member(b.User)
+	row := w.Member(b.User)
 	switch {
 	case row.Membership == "":
 		return nil, errs.New(op, errs.Forbidden, "", "you are not in the room")

@@ -76,7 +76,7 @@ func (w *writer) redact(s Stored) error {
 		return errs.New(op, errs.NotFound, "", "the event to be redacted is not in the room")
 	case target.Is(event.TypeCreate, ""):
 		return errs.New(op, errs.Forbidden, "", "the event that made the room cannot be redacted")
-	case !w.m.rules.of(&w.View).MayRedact(s.Sender, target.Sender):
+	case !w.rulesNow().MayRedact(s.Sender, target.Sender):
 		return errs.New(op, errs.Forbidden, "", "your power level does not reach to redact what others sent")
 	case target.Redacted != (Place{}):
 		return nil

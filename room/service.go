@@ -39,7 +39,6 @@ type By struct {
 // Service does in rooms what users ask for. It is safe for concurrent use.
 type Service struct {
 	cfg      Config
-	rules    *rulesCache
 	receipts *receiptQueue
 	profiles *profileQueue
 }
@@ -58,7 +57,7 @@ func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, rules: newRulesCache()}
+	s := &Service{cfg: cfg}
 	s.receipts = newReceiptQueue(s)
 	s.profiles = newProfileQueue(s)
 	return s

@@ -61,15 +61,18 @@ func (s *Service) Join(ctx context.Context, by By, room id.RoomID, reason string
 //
 // Source: client-server API, "Restricted rooms".
 func (s *Service) voucher(v *View, rows kv.Reader, user id.UserID) (id.UserID, error) {
-	rules := s.rules.of(v)
-	if r := rules.JoinRule(); r != roomstate.JoinRestricted && r != roomstate.JoinKnockRestricted {
+	jr, ok := v.StateEvent(event.TypeJoinRules, "")
+	if !ok {
+		return "", nil
+	}
+	if r, _ := jr.Content.String("join_rule"); r != roomstate.JoinRestricted && r != roomstate.JoinKnockRestricted {
 		return "", nil
 	}
 	switch v.Member(user).Membership {
 	case roomstate.Join, roomstate.Invite, roomstate.Ban:
 		return "", nil
 	}
-	opened := false
+	rules, opened := v.Rules(), false
 	for _, other := range rules.AllowedRooms() {
 		if o, ok := Open(rows, other); ok && o.IsJoined(user) {
 			opened = true
