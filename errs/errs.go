@@ -66,6 +66,10 @@ const (
 	Unrecognized       Code = "unrecognized"        // no such endpoint
 	MethodNotAllowed   Code = "method_not_allowed"  // the endpoint exists, the method does not
 	DiskFull           Code = "disk_full"           // no room on the disk; reads go on
+	InvalidSignature   Code = "invalid_signature"   // a signature that does not verify
+	NotYetUploaded     Code = "not_yet_uploaded"    // a media id whose content has not come yet
+	HasContent         Code = "has_content"         // a media id that has content already
+	NoThumbnail        Code = "no_thumbnail"        // content that no thumbnail can be made of
 	Expired            Code = "expired"             // the transaction id is older than the promise to remember it
 )
 
