@@ -21,7 +21,7 @@ const adminSocket = "admin.sock"
 
 // serveAdmin opens the operator's socket. What is left of an earlier run is removed: the directory's lock is ours.
 func (s *Server) serveAdmin(data *dataDir) error {
-	api, err := client.New(client.Config{Sessions: s.sessions(), Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
+	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (s *Server) serveAdmin(data *dataDir) error {
 
 // Administer calls do with a client for the server that runs on the data directory. When none runs, one is opened for as
 // long as do takes, without a port; the directory must exist.
-func Administer(ctx context.Context, dir string, log *slog.Logger, do func(*admin.Client) error) error {
+func Administer(ctx context.Context, dir string, do func(*admin.Client) error) error {
 	path := filepath.Join(dir, adminSocket)
 	if conn, err := net.Dial("unix", path); err == nil {
 		_ = conn.Close()
@@ -64,7 +64,7 @@ func Administer(ctx context.Context, dir string, log *slog.Logger, do func(*admi
 	}
 	cfg := config.Default()
 	cfg.Data, cfg.ServerName, cfg.Site, cfg.Disk.Partitions = dir, f.ServerName, f.Site, f.Partitions
-	s, err := Open(ctx, cfg, log)
+	s, err := Open(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"bongsu/api/admin"
 	"bongsu/app"
 	"bongsu/config"
 )
@@ -33,19 +34,25 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], deps{serve: app.Run, stdout: os.Stdout, stderr: os.Stderr}))
+	os.Exit(run(ctx, os.Args[1:], deps{serve: app.Run, administer: app.Administer,
+		stdin: os.Stdin, stdinFD: int(os.Stdin.Fd()), stdout: os.Stdout, stderr: os.Stderr})) //nolint:gosec // a file descriptor fits
 }
 
 // deps are what the commands use of the world.
 type deps struct {
 	// serve runs a server until ctx ends. It writes one line to stdout when it is ready.
-	serve          func(ctx context.Context, cfg config.Config, stdout io.Writer) error
+	serve func(ctx context.Context, cfg config.Config, stdout io.Writer) error
+	// administer calls do with a client for the operator's socket of a data directory.
+	administer     func(ctx context.Context, dir string, do func(*admin.Client) error) error
+	stdin          io.Reader
+	stdinFD        int // of stdin
 	stdout, stderr io.Writer
 }
 
 // commands is the command line.
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server until it is interrupted."`
+	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
 	Version versionCmd `cmd:"" help:"Print what was built."`
 }
 
