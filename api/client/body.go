@@ -35,8 +35,8 @@ func release(b *bytes.Buffer) {
 	}
 }
 
-// Stream is the body as it arrives, for uploads: at most the route's MaxBody bytes, then errs.TooLarge from BodyError. size is
-// what the client announced, or -1. After Stream the handler cannot be run again, so a handler checks what may be denied first.
+// Stream is the body as it arrives, for uploads: at most the route's MaxBody bytes, then errs.TooLarge from Read. size is what
+// the client announced, or -1. After Stream the handler cannot be run again, so a handler checks what may be denied first.
 func (rq *Request) Stream() (body io.Reader, size int64, err error) {
 	rq.streamed = true
 	limit := rq.route.MaxBody
@@ -44,17 +44,21 @@ func (rq *Request) Stream() (body io.Reader, size int64, err error) {
 	if size > limit {
 		return nil, 0, tooLarge(limit)
 	}
-	return &boundedBody{r: rq.arriving(limit), limit: limit}, size, nil
+	return &boundedBody{rq: rq, r: rq.arriving(limit), limit: limit}, size, nil
 }
 
 // boundedBody is a body whose errors are already ours.
 type boundedBody struct {
+	rq    *Request
 	r     io.Reader
 	limit int64
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
+	if err != nil {
+		b.rq.readDeadline(0)
+	}
 	if err != nil && err != io.EOF { //nolint:errorlint // readers return io.EOF itself
 		err = bodyError(err, b.limit)
 	}
