@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bongsu/errs"
+	"bongsu/event"
 )
 
 // A body may take this long, and longer for each byte at slowest, before the connection is given up.
@@ -143,7 +144,7 @@ func (rq *Request) Object() ([]byte, error) {
 	if len(body) == 0 {
 		return nil, errs.New("api.body", errs.Invalid, errs.NotJSON, "the body is empty")
 	}
-	if err := checkJSON(body); err != nil {
+	if err := event.Check(body); err != nil {
 		return nil, err
 	}
 	if body[0] != '{' {

@@ -85,6 +85,7 @@ func TestDecode(t *testing.T) {
 		"twice":            {`{"count":1,"count":2}`, 400, "M_BAD_JSON"},
 		"twice, escaped":   {`{"count":1,"c\u006funt":2}`, 400, "M_BAD_JSON"},
 		"twice, deep":      {`{"more":[{"a":{"b":1,"c":[],"b":2}}]}`, 400, "M_BAD_JSON"},
+		"lone surrogate":   {`{"body":"\ud800"}`, 400, ""},
 		"same in siblings": {`{"more":[{"a":1},{"a":{"a":"a"}}]}`, 200, ""},
 		"deep":             {nest(100), 200, ""},
 		"too deep":         {nest(101), 400, "M_BAD_JSON"},
