@@ -46,7 +46,7 @@ run: build ## build, and serve on localhost:8008 with open registration, data in
 
 .PHONY: build
 build: ## build bin/bongsu
-	$(GO) build $(BUILD) -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/bongsu
+	$(GO) build $(BUILD) -trimpath -ldflags '-X bongsu/obs.version=$(VERSION)' -o $(BIN) ./cmd/bongsu
 
 # -- prove
 

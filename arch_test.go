@@ -35,7 +35,7 @@ var house = rulebook{
 		"roomstate": rules, "pushrule": rules,
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
-		"kv": mechanisms, "replica": mechanisms, "blob": mechanisms, "obs": mechanisms,
+		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
 		"media": domains, "push": domains, "search": domains, "svc/*": domains,
@@ -55,7 +55,9 @@ var house = rulebook{
 		"journal/mem":         {"journal"},
 		"journal/journaltest": {"journal"},
 		"replica":             {"journal", "kv"},
-		"auth":                {"account"},
+		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
+		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
+		"account":             {"auth"}, // passwords
 		"push":                {"account", "room"},
 		"feed":                {"account", "ephemeral", "keys", "room"}, // /sync is made of all of them
 		"app":                 {"config"},
@@ -69,17 +71,20 @@ var house = rulebook{
 		// Wiring happens once: what only app knows, only app can get wrong.
 		"bongsu/app": {"cmd/*"},
 		// An edge is wired by app and called over HTTP, never from Go.
-		"bongsu/api": {"app", "config"},
+		"bongsu/api/client": {"app", "api/admin"},
+		"bongsu/api/svc":    {"app"},
+		"bongsu/api/admin":  {"app", "cmd/*"}, // its client is what the commands use
 		// Journals without a disk, and suites, are for tests.
-		"bongsu/journal/mem":         {},
+		"bongsu/journal/mem":         {"replica/replicatest"},
 		"bongsu/journal/journaltest": {},
-		"testing":                    {"journal/journaltest"},
+		"bongsu/replica/replicatest": {},
+		"testing":                    {"journal/journaltest", "replica/replicatest"},
 	},
 	// command reaches the layers beneath app through app, except for words.
-	commandMayImport: []int{vocabulary, composition, proof},
+	commandMayImport: []int{vocabulary, edges, composition, proof},
 	// These tell the time themselves; everybody else is given a clock, so that tests and fault plans can bend it.
-	// journal/mem forgets by the time of package time, because that is the one that testing/synctest makes virtual.
-	tellTime: []string{"clock", "journal/mem", "bench", "drill", "harness", "cmd/*"},
+	// journal/jet logs how long its scan took; journal/mem forgets by the time of package time, because that is the one that testing/synctest makes virtual.
+	tellTime: []string{"clock", "journal/jet", "journal/mem", "bench", "drill", "harness", "cmd/*"},
 	mutable:  map[string][]string{},
 }
 

@@ -122,3 +122,6 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.free, float64(c.s.disk.status().FreeBytes))
 	put(c.rows, float64(c.s.rows.Size()))
 }
+
+// Build says in words what was built.
+func Build() string { return obs.ReadBuild().String() }

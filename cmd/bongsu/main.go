@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -20,9 +19,6 @@ import (
 	"bongsu/app"
 	"bongsu/config"
 )
-
-// version is set by the linker: -ldflags "-X main.version=v1.2.3".
-var version = "devel"
 
 // The exit statuses.
 const (
@@ -106,6 +102,6 @@ type versionCmd struct{}
 
 // Run prints the version.
 func (versionCmd) Run(d deps) error {
-	_, err := fmt.Fprintf(d.stdout, "bongsu %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(d.stdout, "bongsu "+app.Build())
 	return err
 }

@@ -32,7 +32,7 @@ type ack struct {
 // errUnsettled is what a caller gets when an attempt was sent and the journal then became unable to say what came of it.
 var errUnsettled = errors.New("jet: no acknowledgement; try again with the same message id")
 
-// Append implements journal.Journal. // path 4/7
+// Append implements journal.Journal.
 func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string, data []byte) (journal.Position, error) {
 	if err := journal.Check(j.cfg.Partitions, p, msgID, data); err != nil {
 		return 0, err
