@@ -141,7 +141,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 		Sessions: sessions{s.accounts}, Fresh: s.replica,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
 		Limits: client.Limits{Off: s.cfg.API.RateLimits == "off"},
-		Clock: s.clock, Log: s.log, Registry: registry,
+		Clock:  s.clock, Log: s.log, Registry: registry,
 	}, client.Routes(client.Endpoints{
 		Meta: client.Meta{PublicURL: s.cfg.PublicURL, Health: s.health, Status: s.status,
 			Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})},
