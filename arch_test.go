@@ -55,7 +55,7 @@ var house = rulebook{
 		"journal/mem":         {"journal"},
 		"journal/journaltest": {"journal"},
 		"replica":             {"journal", "kv"},
-		"auth":                {"account"},
+		"account":             {"auth"},
 		"push":                {"account", "room"},
 		"feed":                {"account", "ephemeral", "keys", "room"}, // /sync is made of all of them
 		"app":                 {"config"},

@@ -103,9 +103,9 @@ func TestRegister(t *testing.T) {
 		_, err := s.Register(t.Context(), c.r)
 		refused(t, err, c.kind, c.code)
 	}
-	refused(t, s.Available("Amy"), errs.Conflict, errs.UserInUse)
-	refused(t, s.Available(""), errs.Invalid, errs.InvalidUsername)
-	if err := s.Available("carl"); err != nil {
+	refused(t, s.Available("Amy", ""), errs.Conflict, errs.UserInUse)
+	refused(t, s.Available("", ""), errs.Invalid, errs.InvalidUsername)
+	if err := s.Available("carl", ""); err != nil {
 		t.Error(err)
 	}
 }
@@ -250,7 +250,7 @@ func TestPasswords(t *testing.T) {
 	refused(t, err, errs.Forbidden, errs.UserDeactivated)
 	refused(t, s.SetPassword(t.Context(), amy.User, pw, true), errs.Forbidden, errs.UserDeactivated)
 	refused(t, s.SetPassword(t.Context(), "@bob:example.org", pw, true), errs.NotFound, "")
-	refused(t, s.Available("amy"), errs.Conflict, errs.UserInUse)
+	refused(t, s.Available("amy", "session"), errs.Conflict, errs.UserInUse)
 }
 
 func TestDevices(t *testing.T) {
