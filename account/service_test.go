@@ -259,7 +259,7 @@ func TestDevices(t *testing.T) {
 	if err := s.RenameDevice(t.Context(), amy.User, amy.Device, "Phone"); err != nil {
 		t.Error(err)
 	}
-	if d, ok := FindDevice(s.Rows(), amy.User, amy.Device); !ok || d.Name != "Phone" || d.Created != s.site.now.UnixMilli() {
+	if d, ok := FindDevice(s.Rows(), amy.User, amy.Device); !ok || d.Name != "Phone" || d.Created != s.site.now.Load() {
 		t.Error(d, ok)
 	}
 	refused(t, s.RenameDevice(t.Context(), amy.User, "NONE", "x"), errs.NotFound, "")

@@ -51,6 +51,15 @@ func TestForeignHash(t *testing.T) {
 	}
 }
 
+// TestUnknownUserCosts sees that the hash that stands for an unknown user takes the same work as a real one.
+func TestUnknownUserCosts(t *testing.T) {
+	p := NewPasswords(Config{})
+	h, err := parsePHC(p.dummy)
+	if err != nil || h.memory != 19<<10 || h.passes != 2 || h.threads != 1 || len(h.salt) != saltLen || len(h.key) != keyLen {
+		t.Errorf("%s %v", p.dummy, err)
+	}
+}
+
 func TestMalformedHashes(t *testing.T) {
 	const salt, key = "c29tZXNhbHQ", "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
 	for _, s := range []string{
