@@ -9,13 +9,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"bongsu/clock"
 	"bongsu/errs"
 	"bongsu/id"
+	"bongsu/journal/mem"
 	"bongsu/kv"
 	"bongsu/replica"
 	"bongsu/replica/replicatest"
@@ -39,22 +42,23 @@ func keysMachine() replica.Machine {
 // site is a replica for tests, with the notes that it gave out.
 type site struct {
 	*replica.Replica
+	stop  func()
 	notes chan any
-	now   time.Time // the clock stands
+	now   *atomic.Int64 // Unix milliseconds; the clock stands
 }
 
 func newSite(t testing.TB, o replicatest.Options) *site {
-	s := &site{notes: make(chan any, 10_000), now: time.UnixMilli(1_000_000)}
-	if o.Clock == nil {
-		o.Clock = clock.Func(func() time.Time { return s.now })
-	}
+	s := &site{notes: make(chan any, 10_000), now: new(atomic.Int64)}
+	s.now.Store(1_000_000)
+	o.Clock = clock.Func(func() time.Time { return time.UnixMilli(s.now.Load()) })
 	o.Machines = []replica.Machine{Machine(), keysMachine()}
 	o.Sink = func(c replica.Commit) {
 		for _, n := range c.Notes {
 			s.notes <- n
 		}
 	}
-	s.Replica = replicatest.New(t, o)
+	s.Replica, s.stop = replicatest.Start(t, o)
+	t.Cleanup(s.stop)
 	return s
 }
 
@@ -89,7 +93,8 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := newSite(t, replicatest.Options{})
+			store := mem.NewStore(4)
+			s := newSite(t, replicatest.Options{Store: store})
 			var out strings.Builder
 			for i, block := range strings.Split(strings.TrimSpace(string(in)), "\n\n") {
 				if i > 0 {
@@ -110,8 +115,24 @@ func TestTranscripts(t *testing.T) {
 			} else if out.String() != string(in) {
 				t.Errorf("got:\n%s", out.String())
 			}
+			rows := allRows(s.Rows())
+			s.stop()
+			rebuilt := newSite(t, replicatest.Options{Store: store, Boot: 2, EveryRecord: true})
+			if got := allRows(rebuilt.Rows()); !slices.Equal(got, rows) || len(rows) == 0 {
+				t.Errorf("%d rows; rebuilt from the journal:\n%q, was:\n%q", len(rows), got, rows)
+			}
 		})
 	}
+}
+
+// allRows is every row of the machine, derived ones too.
+func allRows(r kv.Reader) (out []string) {
+	for k, v := range r.Scan(nil, nil) {
+		if (k[0] == 's' || k[0] == 'd') && k[3] == machineByte {
+			out = append(out, fmt.Sprintf("%q %q", k, v))
+		}
+	}
+	return out
 }
 
 // play runs one line: "rows user", or a kind of proposal and its body.
@@ -126,7 +147,7 @@ func (s *site) play(t *testing.T, out *strings.Builder, cmd string) {
 	if err := json.Unmarshal([]byte(body), &who); err != nil {
 		t.Fatalf("%s: %v", cmd, err)
 	}
-	s.now = s.now.Add(time.Second)
+	s.now.Add(1000)
 	res, err := s.Submit(t.Context(), replica.Proposal{Kind: kind, Slot: id.SlotOf(who.User), Body: []byte(body)})
 	var e *errs.Error
 	switch {

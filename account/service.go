@@ -77,13 +77,14 @@ func (s *Service) UserID(name string) (id.UserID, error) {
 	return id.NewUserID(strings.ToLower(local), s.cfg.Server)
 }
 
-// Available is nil when the user name can be registered: otherwise errs.InvalidUsername or errs.UserInUse.
-func (s *Service) Available(localpart string) error {
+// Available is nil when the user name can be registered, or has been by a registration with this nonce (see Registration):
+// otherwise errs.InvalidUsername or errs.UserInUse.
+func (s *Service) Available(localpart, nonce string) error {
 	user, err := id.NewUserID(strings.ToLower(localpart), s.cfg.Server)
 	if err != nil {
 		return err
 	}
-	if _, taken := Find(s.Rows(), user); taken {
+	if a, taken := Find(s.Rows(), user); taken && !a.repeats(nonce) {
 		return userInUse()
 	}
 	return nil
@@ -148,7 +149,7 @@ func (s *Service) Register(ctx context.Context, r Registration) (Login, error) {
 
 // registered answers a registration of a name that is taken: with a login if it is the same registration again.
 func (s *Service) registered(ctx context.Context, user id.UserID, a Account, r Registration) (Login, error) {
-	if !s.Repeats(user, r.Nonce) {
+	if !a.repeats(r.Nonce) {
 		return Login{}, userInUse()
 	}
 	if ok, err := s.cfg.Passwords.Verify(ctx, a.Password, r.Password); err != nil || !ok {
@@ -166,10 +167,9 @@ func (s *Service) registered(ctx context.Context, user id.UserID, a Account, r R
 	return s.login(ctx, user, a, r.Device, r.DeviceName)
 }
 
-// Repeats reports whether a registration of user with this nonce has been accepted, and the password not set since.
-func (s *Service) Repeats(user id.UserID, nonce string) bool {
-	a, taken := Find(s.Rows(), user)
-	return taken && nonce != "" && a.nonce == string(hashNonce(nonce))
+// repeats reports whether the account was registered with this nonce, and its password not set since.
+func (a Account) repeats(nonce string) bool {
+	return nonce != "" && a.nonce == string(hashNonce(nonce))
 }
 
 func hashNonce(nonce string) []byte {

@@ -103,9 +103,9 @@ func TestRegister(t *testing.T) {
 		_, err := s.Register(t.Context(), c.r)
 		refused(t, err, c.kind, c.code)
 	}
-	refused(t, s.Available("Amy"), errs.Conflict, errs.UserInUse)
-	refused(t, s.Available(""), errs.Invalid, errs.InvalidUsername)
-	if err := s.Available("carl"); err != nil {
+	refused(t, s.Available("Amy", ""), errs.Conflict, errs.UserInUse)
+	refused(t, s.Available("", ""), errs.Invalid, errs.InvalidUsername)
+	if err := s.Available("carl", ""); err != nil {
 		t.Error(err)
 	}
 }
@@ -250,7 +250,7 @@ func TestPasswords(t *testing.T) {
 	refused(t, err, errs.Forbidden, errs.UserDeactivated)
 	refused(t, s.SetPassword(t.Context(), amy.User, pw, true), errs.Forbidden, errs.UserDeactivated)
 	refused(t, s.SetPassword(t.Context(), "@bob:example.org", pw, true), errs.NotFound, "")
-	refused(t, s.Available("amy"), errs.Conflict, errs.UserInUse)
+	refused(t, s.Available("amy", "session"), errs.Conflict, errs.UserInUse)
 }
 
 func TestDevices(t *testing.T) {
@@ -259,7 +259,7 @@ func TestDevices(t *testing.T) {
 	if err := s.RenameDevice(t.Context(), amy.User, amy.Device, "Phone"); err != nil {
 		t.Error(err)
 	}
-	if d, ok := FindDevice(s.Rows(), amy.User, amy.Device); !ok || d.Name != "Phone" || d.Created != s.site.now.UnixMilli() {
+	if d, ok := FindDevice(s.Rows(), amy.User, amy.Device); !ok || d.Name != "Phone" || d.Created != s.site.now.Load() {
 		t.Error(d, ok)
 	}
 	refused(t, s.RenameDevice(t.Context(), amy.User, "NONE", "x"), errs.NotFound, "")

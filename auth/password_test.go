@@ -3,10 +3,9 @@ package auth
 import (
 	"context"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"bongsu/errs"
 )
@@ -49,6 +48,15 @@ func TestForeignHash(t *testing.T) {
 	}
 	if ok, err := p.Verify(t.Context(), ref, "differentpassword"); err != nil || ok {
 		t.Errorf("the reference hash of another password: %t %v", ok, err)
+	}
+}
+
+// TestUnknownUserCosts sees that the hash that stands for an unknown user takes the same work as a real one.
+func TestUnknownUserCosts(t *testing.T) {
+	p := NewPasswords(Config{})
+	h, err := parsePHC(p.dummy)
+	if err != nil || h.memory != 19<<10 || h.passes != 2 || h.threads != 1 || len(h.salt) != saltLen || len(h.key) != keyLen {
+		t.Errorf("%s %v", p.dummy, err)
 	}
 }
 
@@ -102,26 +110,31 @@ func TestCheck(t *testing.T) {
 // TestBoundedWork has many callers and sees that no more than Parallel are let in, and that one whose time is up leaves.
 func TestBoundedWork(t *testing.T) {
 	p := NewPasswords(Config{Memory: 8, Passes: 1, Parallel: 3})
-	var in, most atomic.Int32
-	var wg sync.WaitGroup
-	for range 50 {
-		wg.Go(func() {
-			if err := p.enter(context.Background()); err != nil {
-				t.Error(err)
-				return
+	synctest.Test(t, func(t *testing.T) {
+		const callers = 50
+		var in atomic.Int32
+		finish := make(chan struct{})
+		p.slots = make(chan struct{}, cap(p.slots)) // of this bubble
+		for range callers {
+			go func() {
+				if err := p.enter(t.Context()); err != nil {
+					t.Error(err)
+				}
+				in.Add(1)
+				<-finish
+				in.Add(-1)
+				p.leave()
+			}()
+		}
+		for done := range callers {
+			synctest.Wait()
+			if n := in.Load(); n != int32(min(3, callers-done)) {
+				t.Errorf("%d at a time after %d", n, done)
 			}
-			n := in.Add(1)
-			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-			}
-			time.Sleep(time.Millisecond) // work
-			in.Add(-1)
-			p.leave()
-		})
-	}
-	wg.Wait()
-	if most.Load() != 3 {
-		t.Errorf("%d at a time, want 3", most.Load())
-	}
+			finish <- struct{}{}
+		}
+	})
+	p.slots = make(chan struct{}, cap(p.slots))
 	for range 3 {
 		_ = p.enter(t.Context())
 	}
