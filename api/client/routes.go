@@ -4,12 +4,14 @@ import "slices"
 
 // Endpoints are the areas of the API, each with what its handlers need. A new area gets a field here and a line in Routes.
 type Endpoints struct {
-	Meta Meta // versions, capabilities, health, status, metrics
+	Meta  Meta  // versions, capabilities, health, status, metrics
+	Rooms Rooms // rooms, members, events, receipts
 }
 
 // Routes is the route table: every endpoint there is, and the only place where one is registered.
 func Routes(e Endpoints) []Route {
 	return slices.Concat(
 		e.Meta.Routes(),
+		e.Rooms.Routes(),
 	)
 }
