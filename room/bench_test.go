@@ -124,7 +124,7 @@ func BenchmarkTimeline(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n := 0
-		for range v.TimelineBack(Place{}, forever) {
+		for range v.TimelineBack(Place{}, Forever) {
 			if n++; n == 20 {
 				break
 			}

@@ -105,7 +105,7 @@ func texts(events []Stored) string {
 
 func (v *View) all() []Stored {
 	var out []Stored
-	for s := range v.Timeline(Place{}, forever) {
+	for s := range v.Timeline(Place{}, Forever) {
 		out = append(out, s)
 	}
 	return out

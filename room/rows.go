@@ -97,6 +97,9 @@ func addRef(dst []byte, r Ref) []byte { return addString(addPlace(dst, r.Place),
 // Place is where something happened in the order of the room's partition.
 type Place = replica.Place
 
+// Forever is after every place that there can be.
+var Forever = Place{Pos: 1 << 63}
+
 // Ref is an event's place and id; the zero Ref is none.
 type Ref struct {
 	Place Place

@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"log/slog"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"bongsu/errs"
 	"bongsu/event"
 	"bongsu/id"
+	"bongsu/journal"
 	"bongsu/kv"
 	"bongsu/replica"
 )
@@ -62,6 +64,22 @@ func New(cfg Config) *Service {
 	s.profiles = newProfileQueue(s)
 	return s
 }
+
+// View is a consistent reading of all rooms. Close it soon.
+func (s *Service) View() *replica.View { return s.cfg.Replica.View() }
+
+// Memberships are the rooms that the user has anything to do with.
+func (s *Service) Memberships(user id.UserID) iter.Seq[Membership] {
+	return Memberships(s.cfg.Replica.Rows(), s.cfg.Replica.Partitions(), user)
+}
+
+// Partition is where a room's events have their order.
+func (s *Service) Partition(room id.RoomID) journal.Partition {
+	return replica.PartitionOf(id.SlotOf(room), s.cfg.Replica.Partitions())
+}
+
+// Now is the time of day in Unix milliseconds, for the age of events.
+func (s *Service) Now() int64 { return s.cfg.Clock.Now().UnixMilli() }
 
 // Close writes the receipts that wait, finishes the member events being written, and ends.
 func (s *Service) Close() {

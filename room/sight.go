@@ -14,9 +14,6 @@ const (
 	joined        = "joined"
 )
 
-// forever is after every place that there can be.
-var forever = Place{Pos: 1 << 63}
-
 // Sight is what a user may see of a room's events.
 type Sight struct{ spans []span } // in order
 
@@ -54,7 +51,7 @@ func (v *View) Sight(user id.UserID) Sight {
 		lastJoined Place // the end of the user's last time in the room
 	)
 	if !v.Member(user).Forgotten {
-		for s := range v.StateChanges(event.TypeMember, string(user), Place{}, forever) {
+		for s := range v.StateChanges(event.TypeMember, string(user), Place{}, Forever) {
 			if n := len(members); n > 0 && members[n-1].Membership == s.Membership {
 				continue // a new name is no new membership
 			}
@@ -64,10 +61,10 @@ func (v *View) Sight(user id.UserID) Sight {
 			members = append(members, s)
 		}
 		if n := len(members); n > 0 && members[n-1].Membership == roomstate.Join {
-			lastJoined = forever
+			lastJoined = Forever
 		}
 	}
-	for s := range v.StateChanges(event.TypeHistoryVisibility, "", Place{}, forever) {
+	for s := range v.StateChanges(event.TypeHistoryVisibility, "", Place{}, Forever) {
 		visibility = append(visibility, s)
 	}
 	return v.sight(members, visibility, lastJoined)
@@ -78,7 +75,7 @@ func (v *View) sight(members, visibility []StateRow, lastJoined Place) Sight {
 	var s Sight
 	at, member, seen := Place{}, roomstate.Membership(""), shared
 	for {
-		next := forever
+		next := Forever
 		if len(members) > 0 {
 			next = members[0].Ref.Place
 		}
@@ -90,7 +87,7 @@ func (v *View) sight(members, visibility []StateRow, lastJoined Place) Sight {
 			s.add(span{at, next})
 		}
 		switch {
-		case next == forever:
+		case next == Forever:
 			return s
 		case byMember:
 			member, members = members[0].Membership, members[1:]
@@ -128,9 +125,9 @@ func (v *View) StateSight(user id.UserID) (at Place, ok bool) {
 	m := v.Member(user)
 	switch {
 	case m.Membership == roomstate.Join:
-		return forever, true
+		return Forever, true
 	case v.visibility() == worldReadable:
-		return forever, true
+		return Forever, true
 	case m.Forgotten:
 		return Place{}, false
 	case m.Membership == roomstate.Leave || m.Membership == roomstate.Ban:
@@ -142,7 +139,7 @@ func (v *View) StateSight(user id.UserID) (at Place, ok bool) {
 // leftAt is where a user who is not in the room was removed from it last; ok is false for one who never was in it.
 func (v *View) leftAt(user id.UserID) (at Place, ok bool) {
 	wasJoined := false
-	for s := range v.StateChanges(event.TypeMember, string(user), Place{}, forever) {
+	for s := range v.StateChanges(event.TypeMember, string(user), Place{}, Forever) {
 		isJoined := s.Membership == roomstate.Join
 		if wasJoined && !isJoined {
 			at, ok = s.Ref.Place, true

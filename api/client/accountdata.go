@@ -70,9 +70,9 @@ func (a Accounts) getAccountData(_ context.Context, rq *Request) (any, error) {
 	return nil, errs.New("api.getAccountData", errs.NotFound, "", "Account data not found")
 }
 
-// eventFilter and filterShape are the form of a filter: what is of another form is refused when it is defined, not when it is
+// filterPart and filterShape are the form of a filter: what is of another form is refused when it is defined, not when it is
 // used. Specification: defineFilter.
-type eventFilter struct {
+type filterPart struct {
 	Limit      *int64      `json:"limit"`
 	Senders    []string    `json:"senders"`
 	NotSenders []string    `json:"not_senders"`
@@ -89,16 +89,16 @@ type eventFilter struct {
 type filterShape struct {
 	Fields      []string    `json:"event_fields"`
 	Format      string      `json:"event_format"`
-	Presence    eventFilter `json:"presence"`
-	AccountData eventFilter `json:"account_data"`
+	Presence    filterPart `json:"presence"`
+	AccountData filterPart `json:"account_data"`
 	Room        struct {
 		Rooms       []id.RoomID `json:"rooms"`
 		NotRooms    []id.RoomID `json:"not_rooms"`
 		Leave       bool        `json:"include_leave"`
-		Ephemeral   eventFilter `json:"ephemeral"`
-		State       eventFilter `json:"state"`
-		Timeline    eventFilter `json:"timeline"`
-		AccountData eventFilter `json:"account_data"`
+		Ephemeral   filterPart `json:"ephemeral"`
+		State       filterPart `json:"state"`
+		Timeline    filterPart `json:"timeline"`
+		AccountData filterPart `json:"account_data"`
 	} `json:"room"`
 }
 
@@ -107,7 +107,7 @@ func (f *filterShape) check() error {
 	if f.Format != "" && f.Format != "client" && f.Format != "federation" {
 		return errs.New(op, errs.Invalid, errs.BadJSON, "event_format is client or federation")
 	}
-	for _, part := range []eventFilter{f.Presence, f.AccountData, f.Room.Ephemeral, f.Room.State, f.Room.Timeline, f.Room.AccountData} {
+	for _, part := range []filterPart{f.Presence, f.AccountData, f.Room.Ephemeral, f.Room.State, f.Room.Timeline, f.Room.AccountData} {
 		if part.Limit != nil && *part.Limit < 0 {
 			return errs.New(op, errs.Invalid, errs.BadJSON, "a limit is not negative")
 		}

@@ -6,6 +6,7 @@ import "slices"
 type Endpoints struct {
 	Meta     Meta     // versions, capabilities, health, status, metrics
 	Accounts Accounts // registration, login, devices, profiles, account data, filters, push rules
+	Rooms    Rooms    // rooms, members, events, receipts
 }
 
 // Routes is the route table: every endpoint there is, and the only place where one is registered.
@@ -13,5 +14,6 @@ func Routes(e Endpoints) []Route {
 	return slices.Concat(
 		e.Meta.Routes(),
 		e.Accounts.Routes(),
+		e.Rooms.Routes(),
 	)
 }

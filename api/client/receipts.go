@@ -1,0 +1,90 @@
+package client
+
+import (
+	"context"
+
+	"bongsu/errs"
+	"bongsu/event"
+	"bongsu/id"
+	"bongsu/room"
+)
+
+// fullyRead is the marker that is no receipt: account data that only these endpoints write. Specification: "Fully read markers".
+const fullyRead = "m.fully_read"
+
+func (a Rooms) postReceipt(ctx context.Context, r *Request) (any, error) {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.EventID("eventId")
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		Thread *string `json:"thread_id"`
+	}
+	if err := r.DecodeOptional(&body); err != nil {
+		return nil, err
+	}
+	typ, thread := r.Path("receiptType"), ""
+	if body.Thread != nil {
+		if thread = *body.Thread; thread == "" || typ == fullyRead {
+			return nil, errs.New("api.postReceipt", errs.Invalid, errs.InvalidParam, "thread_id is empty, or does not go with %s", typ)
+		}
+	}
+	if typ == fullyRead {
+		return nil, a.setFullyRead(ctx, r, in, e)
+	}
+	return nil, errs.Wrap("api.postReceipt", a.Rooms.Receipt(ctx, r.User(), in, typ, thread, e))
+}
+
+func (a Rooms) setReadMarker(ctx context.Context, r *Request) (any, error) {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		FullyRead   string `json:"m.fully_read"`
+		Read        string `json:"m.read"`
+		ReadPrivate string `json:"m.read.private"`
+	}
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	for _, m := range []struct{ typ, event string }{
+		{fullyRead, body.FullyRead}, {room.Read, body.Read}, {room.ReadPrivate, body.ReadPrivate},
+	} {
+		if m.event == "" {
+			continue
+		}
+		e, err := id.ParseEventID(m.event)
+		if err != nil {
+			return nil, err
+		}
+		if m.typ == fullyRead {
+			err = a.setFullyRead(ctx, r, in, e)
+		} else {
+			err = a.Rooms.Receipt(ctx, r.User(), in, m.typ, "", e)
+		}
+		if err != nil {
+			return nil, errs.Wrap("api.setReadMarker", err)
+		}
+	}
+	return nil, nil
+}
+
+// setFullyRead moves the marker, for members of the room.
+func (a Rooms) setFullyRead(ctx context.Context, r *Request, in id.RoomID, e id.EventID) error {
+	v, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	joined := v.IsJoined(v.user)
+	v.close()
+	if !joined {
+		return notIn()
+	}
+	content := append(event.AppendString([]byte(`{"event_id":`), e), '}')
+	return errs.Wrap("api.setFullyRead", a.Account.SetData(ctx, r.User(), in, fullyRead, content))
+}

@@ -1,0 +1,368 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"bongsu/errs"
+	"bongsu/event"
+	"bongsu/id"
+	"bongsu/room"
+)
+
+// chunk is an answer that is put together from events.
+type chunk struct {
+	out   []byte
+	first bool
+}
+
+func newChunk(head string) *chunk {
+	return &chunk{out: append(make([]byte, 0, 4096), head...), first: true}
+}
+
+// add appends an event to the array that is open.
+func (c *chunk) add(v *reading, s room.Stored) {
+	if !c.first {
+		c.out = append(c.out, ',')
+	}
+	c.first = false
+	c.out = v.AppendClient(c.out, s, v.to)
+}
+
+// next ends an array, and begins another where text does.
+func (c *chunk) next(text string) {
+	c.out = append(c.out, text...)
+	c.first = true
+}
+
+// token adds a member that is a page token.
+func (c *chunk) token(key string, p room.Place) {
+	c.out = append(append(c.out, `,"`+key+`":"`...), room.PageToken(p)...)
+	c.out = append(c.out, '"')
+}
+
+func (c *chunk) end(text string) Raw { return append(c.out, text...) }
+
+type eventIDAnswer struct {
+	EventID id.EventID `json:"event_id"`
+}
+
+// sendMessage sends an event that is not state.
+//
+// path 2/7: the send handler. It knows who sends what where; whether that is allowed is decided when it is applied.
+func (a Rooms) sendMessage(ctx context.Context, r *Request) (any, error) {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	body, err := r.Body()
+	if err != nil {
+		return nil, err
+	}
+	e, err := a.Rooms.Send(ctx, by(r), in, r.Path("eventType"), r.Path("txnId"), body)
+	if err != nil {
+		return nil, errs.Wrap("api.sendMessage", err)
+	}
+	return Raw(append(event.AppendString([]byte(`{"event_id":`), e), '}')), nil
+}
+
+func (a Rooms) redactEvent(ctx context.Context, r *Request) (any, error) {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	target, err := r.EventID("eventId")
+	if err != nil {
+		return nil, err
+	}
+	var body reason
+	if err := r.DecodeOptional(&body); err != nil {
+		return nil, err
+	}
+	e, err := a.Rooms.Redact(ctx, by(r), in, target, r.Path("txnId"), body.Reason)
+	if err != nil {
+		return nil, errs.Wrap("api.redactEvent", err)
+	}
+	return eventIDAnswer{e}, nil
+}
+
+func (a Rooms) setRoomStateWithKey(ctx context.Context, r *Request) (any, error) {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	body, err := r.Body()
+	if err != nil {
+		return nil, err
+	}
+	e, err := a.Rooms.SendState(ctx, by(r), in, r.Path("eventType"), r.Path("stateKey"), body)
+	if err != nil {
+		return nil, errs.Wrap("api.setRoomStateWithKey", err)
+	}
+	return eventIDAnswer{e}, nil
+}
+
+func (a Rooms) getRoomState(_ context.Context, r *Request) (any, error) {
+	v, err := a.read(r)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	at, ok := v.StateSight(v.user)
+	if !ok {
+		return nil, notIn()
+	}
+	out := newChunk("[")
+	for row := range v.StateAt(at) {
+		out.add(v, v.Load(row))
+	}
+	return out.end("]"), nil
+}
+
+func (a Rooms) getRoomStateWithKey(_ context.Context, r *Request) (any, error) {
+	v, err := a.read(r)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	format, err := r.QueryOneOf("format", "content", "content", "event")
+	if err != nil {
+		return nil, err
+	}
+	at, ok := v.StateSight(v.user)
+	if !ok {
+		return nil, notIn()
+	}
+	row, ok := v.StateRowAt(at, r.Path("eventType"), r.Path("stateKey"))
+	if !ok {
+		return nil, errs.New("api.getRoomStateWithKey", errs.NotFound, "", "the room has no such state")
+	}
+	s := v.Load(row)
+	if format == "event" {
+		return Raw(v.AppendClient(nil, s, v.to)), nil
+	}
+	return Raw(s.Content), nil
+}
+
+func (a Rooms) getOneRoomEvent(_ context.Context, r *Request) (any, error) {
+	v, err := a.read(r)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	e, err := r.EventID("eventId")
+	if err != nil {
+		return nil, err
+	}
+	s, ok := v.Event(e)
+	if !ok || !v.Sight(v.user).Sees(s.Place) {
+		return nil, errs.New("api.getOneRoomEvent", errs.NotFound, "", "there is no such event, or you may not see it")
+	}
+	return Raw(v.AppendClient(nil, s, v.to)), nil
+}
+
+// maxPage is the most events of an answer, whatever limit says.
+const maxPage = 1000
+
+// getRoomEvents pages through a room's timeline.
+func (a Rooms) getRoomEvents(_ context.Context, r *Request) (any, error) {
+	v, err := a.read(r)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	q, filter, err := a.pageQuery(r, v)
+	if err != nil {
+		return nil, err
+	}
+	if q.Sight = v.Sight(v.user); q.Sight.Nothing() {
+		return nil, notIn()
+	}
+	p := v.Page(q)
+	out := newChunk(`{"chunk":[`)
+	for _, s := range p.Events {
+		out.add(v, s)
+	}
+	out.next(`]`)
+	out.token("start", q.From)
+	if p.More {
+		out.token("end", p.End)
+	}
+	if filter.LazyMembers {
+		out.next(`,"state":[`)
+		out.members(v, p.Events)
+		out.next("]")
+	}
+	return out.end("}"), nil
+}
+
+// members adds the member events of the senders.
+func (c *chunk) members(v *reading, events ...[]room.Stored) {
+	seen := map[id.UserID]bool{}
+	for _, s := range slices.Concat(events...) {
+		if seen[s.Sender] {
+			continue
+		}
+		seen[s.Sender] = true
+		if m, ok := v.StateEvent(event.TypeMember, string(s.Sender)); ok {
+			c.add(v, m)
+		}
+	}
+}
+
+func (a Rooms) pageQuery(r *Request, v *reading) (q room.PageQuery, f *eventFilter, err error) {
+	bad := func(err error) (room.PageQuery, *eventFilter, error) { return room.PageQuery{}, nil, err }
+	dir, err := r.QueryOneOf("dir", "", "b", "f")
+	if err != nil {
+		return bad(err)
+	}
+	if dir == "" {
+		return bad(errs.New("api.getRoomEvents", errs.Invalid, errs.MissingParam, "dir is missing"))
+	}
+	q.Back = dir == "b"
+	if f, err = queryFilter(r); err != nil {
+		return bad(err)
+	}
+	limit := 10
+	if f.Limit != nil {
+		limit = min(*f.Limit, maxPage)
+	}
+	if q.Limit, err = r.QueryCount("limit", limit, maxPage); err != nil {
+		return bad(err)
+	}
+	q.Limit = max(q.Limit, 1) // a page without events would never end
+	q.Wanted = f.wanted(v.ID)
+	if q.Back {
+		q.From = v.LastEvent
+	} else {
+		q.To = room.Forever
+	}
+	for name, p := range map[string]*room.Place{"from": &q.From, "to": &q.To} {
+		token, err := r.Query(name)
+		if err == nil && token != "" {
+			*p, err = a.place(token, v.ID)
+		}
+		if err != nil {
+			return bad(err)
+		}
+	}
+	return q, f, nil
+}
+
+// getEventContext shows an event with what stands around it. Specification: "Event Context".
+func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
+	v, err := a.read(r)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	e, err := r.EventID("eventId")
+	if err != nil {
+		return nil, err
+	}
+	f, err := queryFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := r.QueryCount("limit", 10, maxPage)
+	if err != nil {
+		return nil, err
+	}
+	around, ok := v.Around(e, limit, v.Sight(v.user), f.wanted(v.ID))
+	if !ok {
+		return nil, errs.New("api.getEventContext", errs.NotFound, "", "there is no such event, or you may not see it")
+	}
+	out := newChunk(`{"event":`)
+	out.add(v, around.Event)
+	out.next(`,"events_before":[`)
+	for _, s := range around.Before.Events {
+		out.add(v, s)
+	}
+	out.next(`],"events_after":[`)
+	last := around.Event.Place
+	for _, s := range around.After.Events {
+		out.add(v, s)
+		last = s.Place
+	}
+	out.next(`]`)
+	out.token("start", around.Before.End)
+	out.token("end", around.After.End)
+	out.next(`,"state":[`)
+	if f.LazyMembers {
+		out.members(v, around.Before.Events, []room.Stored{around.Event}, around.After.Events)
+	} else {
+		for row := range v.StateAt(last) {
+			out.add(v, v.Load(row))
+		}
+	}
+	return out.end("]}"), nil
+}
+
+// eventFilter is a RoomEventFilter. Specification: "Filtering".
+type eventFilter struct {
+	Limit       *int        `json:"limit"`
+	Types       []string    `json:"types"` // nil: all
+	NotTypes    []string    `json:"not_types"`
+	Senders     []id.UserID `json:"senders"`
+	NotSenders  []id.UserID `json:"not_senders"`
+	Rooms       []id.RoomID `json:"rooms"`
+	NotRooms    []id.RoomID `json:"not_rooms"`
+	ContainsURL *bool       `json:"contains_url"`
+	LazyMembers bool        `json:"lazy_load_members"`
+}
+
+func queryFilter(r *Request) (*eventFilter, error) {
+	f := &eventFilter{}
+	text, err := r.Query("filter")
+	if err != nil || text == "" {
+		return f, err
+	}
+	if err := event.Check([]byte(text)); err != nil {
+		return nil, err
+	}
+	if json.Unmarshal([]byte(text), f) != nil || f.Limit != nil && *f.Limit < 0 {
+		return nil, errs.New("api.filter", errs.Invalid, errs.InvalidParam, "this is not a filter for events")
+	}
+	return f, nil
+}
+
+// wanted is the filter for the events of one room; nil if all pass.
+func (f *eventFilter) wanted(in id.RoomID) func(*event.Event) bool {
+	if slices.Contains(f.NotRooms, in) || f.Rooms != nil && !slices.Contains(f.Rooms, in) {
+		return func(*event.Event) bool { return false }
+	}
+	if f.Types == nil && f.NotTypes == nil && f.Senders == nil && f.NotSenders == nil && f.ContainsURL == nil {
+		return nil
+	}
+	return func(ev *event.Event) bool {
+		is := func(pattern string) bool { return matches(pattern, ev.Type) }
+		return (f.Types == nil || slices.ContainsFunc(f.Types, is)) && !slices.ContainsFunc(f.NotTypes, is) &&
+			(f.Senders == nil || slices.Contains(f.Senders, ev.Sender)) && !slices.Contains(f.NotSenders, ev.Sender) &&
+			(f.ContainsURL == nil || *f.ContainsURL == ev.Content.Has("url"))
+	}
+}
+
+// matches reports whether s fits a pattern in which * is any text.
+func matches(pattern, s string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == s
+	}
+	s, ok := strings.CutPrefix(s, head)
+	if !ok {
+		return false
+	}
+	for {
+		part, more, star := strings.Cut(rest, "*")
+		if !star {
+			return strings.HasSuffix(s, part)
+		}
+		_, after, ok := strings.Cut(s, part)
+		if !ok {
+			return false
+		}
+		s, rest = after, more
+	}
+}

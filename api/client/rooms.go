@@ -1,0 +1,317 @@
+package client
+
+import (
+	"context"
+	"strings"
+
+	"bongsu/account"
+	"bongsu/errs"
+	"bongsu/event"
+	"bongsu/id"
+	"bongsu/room"
+	"bongsu/roomstate"
+)
+
+// Rooms are the endpoints about rooms: making them, who is in them, what is said in them and who has read it.
+type Rooms struct {
+	Rooms   *room.Service    // required
+	Account *account.Service // keeps the m.fully_read marker; required
+	// SyncPlace is the place, in a room's partition, of a token from /sync, which may stand where a page token may.
+	// Nil: such tokens are malformed.
+	SyncPlace func(token string, r id.RoomID) (room.Place, error)
+}
+
+// Routes are the endpoints about rooms.
+func (a Rooms) Routes() []Route {
+	const v3, in = "/_matrix/client/v3/", "/_matrix/client/v3/rooms/{roomId}/"
+	return []Route{
+		{Op: "createRoom", Method: "POST", Path: v3 + "createRoom", Limit: LimitSend, Handle: a.createRoom},
+		{Op: "joinRoom", Method: "POST", Path: v3 + "join/{roomIdOrAlias}", Limit: LimitSend, Handle: a.joinRoom},
+		{Op: "knockRoom", Method: "POST", Path: v3 + "knock/{roomIdOrAlias}", Limit: LimitSend, Handle: a.knockRoom},
+		{Op: "joinRoomById", Method: "POST", Path: in + "join", Limit: LimitSend, Handle: a.joinRoomByID},
+		{Op: "leaveRoom", Method: "POST", Path: in + "leave", Limit: LimitSend, Handle: a.leaveRoom},
+		{Op: "forgetRoom", Method: "POST", Path: in + "forget", Limit: LimitSend, Handle: a.forgetRoom},
+		{Op: "inviteUser", Method: "POST", Path: in + "invite", Limit: LimitSend, Handle: a.inviteUser},
+		{Op: "kick", Method: "POST", Path: in + "kick", Limit: LimitSend, Handle: a.target(a.Rooms.Kick)},
+		{Op: "ban", Method: "POST", Path: in + "ban", Limit: LimitSend, Handle: a.target(a.Rooms.Ban)},
+		{Op: "unban", Method: "POST", Path: in + "unban", Limit: LimitSend, Handle: a.target(a.Rooms.Unban)},
+		{Op: "getJoinedRooms", Method: "GET", Path: v3 + "joined_rooms", Handle: a.getJoinedRooms},
+		{Op: "getJoinedMembersByRoom", Method: "GET", Path: in + "joined_members", Handle: a.getJoinedMembers},
+		{Op: "getMembersByRoom", Method: "GET", Path: in + "members", Handle: a.getMembers},
+
+		{Op: "getRoomState", Method: "GET", Path: in + "state", Handle: a.getRoomState},
+		{Op: "getRoomStateWithKey", Method: "GET", Path: in + "state/{eventType}/{stateKey}",
+			Also: []string{in + "state/{eventType}", in + "state/{eventType}/{$}"}, Handle: a.getRoomStateWithKey},
+		{Op: "setRoomStateWithKey", Method: "PUT", Path: in + "state/{eventType}/{stateKey}",
+			Also: []string{in + "state/{eventType}", in + "state/{eventType}/{$}"}, Limit: LimitSend, Handle: a.setRoomStateWithKey},
+		{Op: "sendMessage", Method: "PUT", Path: in + "send/{eventType}/{txnId}", Limit: LimitSend, Handle: a.sendMessage},
+		{Op: "redactEvent", Method: "PUT", Path: in + "redact/{eventId}/{txnId}", Limit: LimitSend, Handle: a.redactEvent},
+		{Op: "getRoomEvents", Method: "GET", Path: in + "messages", Handle: a.getRoomEvents},
+		{Op: "getOneRoomEvent", Method: "GET", Path: in + "event/{eventId}", Handle: a.getOneRoomEvent},
+		{Op: "getEventContext", Method: "GET", Path: in + "context/{eventId}", Handle: a.getEventContext},
+
+		{Op: "postReceipt", Method: "POST", Path: in + "receipt/{receiptType}/{eventId}", Handle: a.postReceipt},
+		{Op: "setReadMarker", Method: "POST", Path: in + "read_markers", Handle: a.setReadMarker},
+	}
+}
+
+func by(r *Request) room.By { return room.By{User: r.User(), Device: r.Device()} }
+
+type roomIDAnswer struct {
+	RoomID id.RoomID `json:"room_id"`
+}
+
+func (a Rooms) createRoom(ctx context.Context, r *Request) (any, error) {
+	var c room.Creation
+	if err := r.Decode(&c); err != nil {
+		return nil, err
+	}
+	created, err := a.Rooms.Create(ctx, by(r), c)
+	if err != nil {
+		return nil, errs.Wrap("api.createRoom", err)
+	}
+	return roomIDAnswer{created}, nil
+}
+
+// reason is the body of the endpoints that take nothing else.
+type reason struct {
+	Reason string `json:"reason"`
+}
+
+// roomAndReason reads what most endpoints about one room take.
+func roomAndReason(r *Request) (id.RoomID, string, error) {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return "", "", err
+	}
+	var body reason
+	err = r.DecodeOptional(&body)
+	return in, body.Reason, err
+}
+
+func (a Rooms) joinRoomByID(ctx context.Context, r *Request) (any, error) {
+	in, why, err := roomAndReason(r)
+	if err != nil {
+		return nil, err
+	}
+	return roomIDAnswer{in}, errs.Wrap("api.joinRoomById", a.Rooms.Join(ctx, by(r), in, why))
+}
+
+// roomOrAlias is the room that a path names. There are no aliases yet, so one that is well formed leads nowhere.
+func roomOrAlias(r *Request) (id.RoomID, error) {
+	name := r.Path("roomIdOrAlias")
+	if !strings.HasPrefix(name, "#") {
+		return id.ParseRoomID(name)
+	}
+	if _, err := id.ParseRoomAlias(name); err != nil {
+		return "", err
+	}
+	return "", errs.New("api.roomOrAlias", errs.NotFound, "", "there is no room with the alias %s", name)
+}
+
+func (a Rooms) joinRoom(ctx context.Context, r *Request) (any, error) {
+	in, err := roomOrAlias(r)
+	if err != nil {
+		return nil, err
+	}
+	var body reason
+	if err := r.DecodeOptional(&body); err != nil {
+		return nil, err
+	}
+	return roomIDAnswer{in}, errs.Wrap("api.joinRoom", a.Rooms.Join(ctx, by(r), in, body.Reason))
+}
+
+func (a Rooms) knockRoom(ctx context.Context, r *Request) (any, error) {
+	in, err := roomOrAlias(r)
+	if err != nil {
+		return nil, err
+	}
+	var body reason
+	if err := r.DecodeOptional(&body); err != nil {
+		return nil, err
+	}
+	return roomIDAnswer{in}, errs.Wrap("api.knockRoom", a.Rooms.Knock(ctx, by(r), in, body.Reason))
+}
+
+func (a Rooms) leaveRoom(ctx context.Context, r *Request) (any, error) {
+	in, why, err := roomAndReason(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, errs.Wrap("api.leaveRoom", a.Rooms.Leave(ctx, by(r), in, why))
+}
+
+func (a Rooms) forgetRoom(ctx context.Context, r *Request) (any, error) {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	return nil, errs.Wrap("api.forgetRoom", a.Rooms.Forget(ctx, by(r), in))
+}
+
+// targetBody is the body of the endpoints that do something to somebody.
+type targetBody struct {
+	UserID *id.UserID `json:"user_id"`
+	Reason string     `json:"reason"`
+
+	// Of an invite by e-mail address or telephone number.
+	Medium  string `json:"medium"`
+	Address string `json:"address"`
+}
+
+func (b *targetBody) user() (id.UserID, error) {
+	if b.UserID == nil {
+		return "", errs.New("api.target", errs.Invalid, errs.MissingParam, "user_id is missing")
+	}
+	return id.ParseUserID(string(*b.UserID))
+}
+
+// target makes the handler of an endpoint that does something to somebody.
+func (a Rooms) target(do func(context.Context, room.By, id.RoomID, id.UserID, string) error) Handler {
+	return func(ctx context.Context, r *Request) (any, error) {
+		in, err := r.RoomID("roomId")
+		if err != nil {
+			return nil, err
+		}
+		var body targetBody
+		if err := r.Decode(&body); err != nil {
+			return nil, err
+		}
+		user, err := body.user()
+		if err != nil {
+			return nil, err
+		}
+		return nil, errs.Wrap("api."+r.Op(), do(ctx, by(r), in, user, body.Reason))
+	}
+}
+
+func (a Rooms) inviteUser(ctx context.Context, r *Request) (any, error) {
+	var body targetBody
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	if body.UserID == nil && body.Medium != "" {
+		return nil, errs.New("api.inviteUser", errs.Unsupported, "", "invitations by e-mail or telephone are not offered")
+	}
+	return a.target(a.Rooms.Invite)(ctx, r)
+}
+
+func (a Rooms) getJoinedRooms(_ context.Context, r *Request) (any, error) {
+	out := struct {
+		Rooms []id.RoomID `json:"joined_rooms"`
+	}{[]id.RoomID{}}
+	for m := range a.Rooms.Memberships(r.User()) {
+		if m.State == roomstate.Join {
+			out.Rooms = append(out.Rooms, m.Room)
+		}
+	}
+	return out, nil
+}
+
+// reading is a room as the one who asks may see it.
+type reading struct {
+	room.View
+	user  id.UserID
+	to    room.Viewer
+	close func()
+}
+
+// read opens a room for reading. Whoever may see neither its state nor any event is told nothing, not even whether there is such a
+// room. The caller closes it.
+func (a Rooms) read(r *Request) (*reading, error) {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	rows := a.Rooms.View()
+	v, ok := room.Open(rows, in)
+	if !ok {
+		rows.Close()
+		return nil, notIn()
+	}
+	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now()}
+	return &reading{View: v, user: r.User(), to: to, close: rows.Close}, nil
+}
+
+func notIn() error {
+	return errs.New("api.rooms", errs.Forbidden, "", "you are not in the room, or it does not exist")
+}
+
+// place reads a token of a page or of /sync.
+func (a Rooms) place(token string, in id.RoomID) (room.Place, error) {
+	if strings.HasPrefix(token, "s") && a.SyncPlace != nil {
+		return a.SyncPlace(token, in)
+	}
+	return room.ParsePageToken(token)
+}
+
+func (a Rooms) getJoinedMembers(_ context.Context, r *Request) (any, error) {
+	v, err := a.read(r)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	if !v.IsJoined(v.user) {
+		return nil, notIn()
+	}
+	type profile struct {
+		DisplayName *string `json:"display_name"`
+		AvatarURL   *string `json:"avatar_url"`
+	}
+	out := struct {
+		Joined map[string]profile `json:"joined"`
+	}{map[string]profile{}}
+	for m := range v.Members() {
+		if m.Membership == roomstate.Join {
+			content := v.Load(m).Content
+			out.Joined[m.Key] = profile{optional(content, "displayname"), optional(content, "avatar_url")}
+		}
+	}
+	return out, nil
+}
+
+func optional(o event.Object, key string) *string {
+	if s, ok := o.String(key); ok {
+		return &s
+	}
+	return nil
+}
+
+func (a Rooms) getMembers(_ context.Context, r *Request) (any, error) {
+	v, err := a.read(r)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	all := []string{"join", "invite", "knock", "leave", "ban"}
+	only, err := r.QueryOneOf("membership", "", all...)
+	if err != nil {
+		return nil, err
+	}
+	not, err := r.QueryOneOf("not_membership", "", all...)
+	if err != nil {
+		return nil, err
+	}
+	at, ok := v.StateSight(v.user)
+	if !ok {
+		return nil, notIn()
+	}
+	token, err := r.Query("at")
+	if err == nil && token != "" {
+		var then room.Place
+		if then, err = a.place(token, v.ID); then.Before(at) {
+			at = then
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := newChunk(`{"chunk":[`)
+	for row := range v.StateAt(at) {
+		m := string(row.Membership)
+		if row.Type == event.TypeMember && (only == "" || m == only) && (not == "" || m != not) {
+			out.add(v, v.Load(row))
+		}
+	}
+	return out.end("]}"), nil
+}
