@@ -4,6 +4,7 @@ import "slices"
 
 // Endpoints are the areas of the API, each with what its handlers need. A new area gets a field here and a line in Routes.
 type Endpoints struct {
+	Keys Keys // end-to-end encryption, messages to devices
 	Meta Meta // versions, capabilities, health, status, metrics
 }
 
@@ -11,5 +12,6 @@ type Endpoints struct {
 func Routes(e Endpoints) []Route {
 	return slices.Concat(
 		e.Meta.Routes(),
+		e.Keys.Routes(),
 	)
 }
