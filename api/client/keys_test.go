@@ -1,0 +1,133 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"bongsu/errs"
+	"bongsu/id"
+	"bongsu/keys"
+	"bongsu/kv"
+	"bongsu/replica"
+	"bongsu/replica/replicatest"
+)
+
+// newKeysAPI serves the endpoints of keys for amy on PHONE, and tells of commits.
+func newKeysAPI(t *testing.T) (*testAPI, *replica.Replica, <-chan struct{}) {
+	t.Helper()
+	arrived := make(chan struct{}, 1)
+	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{keys.Machine()},
+		Sink: func(replica.Commit) {
+			select {
+			case arrived <- struct{}{}:
+			default:
+			}
+		}})
+	k := keys.New(keys.Config{Replica: r, Server: "example.org", Devices: func(_ kv.Reader, u id.UserID) []keys.Device {
+		if u == "@amy:example.org" {
+			return []keys.Device{{ID: "PHONE", Name: "Phone"}, {ID: "TABLET"}}
+		}
+		return nil
+	}})
+	t.Cleanup(k.Close)
+	h := Keys{Service: k,
+		Changes: func(_ context.Context, user id.UserID, from, to string) (changed, left []id.UserID, err error) {
+			if from != "s1" {
+				return nil, nil, errs.New("fake", errs.Invalid, errs.InvalidParam, "not a token")
+			}
+			return []id.UserID{user}, nil, nil
+		},
+		Confirm: func(_ context.Context, _ *Request, auth json.RawMessage) (any, error) {
+			if string(auth) == `{"password":"right"}` {
+				return nil, nil
+			}
+			return Reply{Status: 401, Body: map[string]string{"session": "x"}}, nil
+		}}
+	return newTestAPI(t, nil, h.Routes()...), r, arrived
+}
+
+func TestKeysEndpoints(t *testing.T) {
+	const v3 = "/_matrix/client/v3"
+	deviceKeys := `{"user_id":"@amy:example.org","device_id":"PHONE","algorithms":[],"keys":{"ed25519:PHONE":"x"},"signatures":{}}`
+	// A public key of 32 zero bytes: its signatures are not looked at.
+	public := strings.Repeat("A", 43)
+	master := `{"user_id":"@amy:example.org","usage":["master"],"keys":{"ed25519:` + public + `":"` + public + `"}}`
+	other := strings.ReplaceAll(master, public, strings.Repeat("A", 42)+"E")
+	ta, _, _ := newKeysAPI(t)
+	for _, c := range []struct {
+		name, method, path, body string
+		status                   int
+		errcode, want            string
+	}{
+		{"counts of nothing", "POST", "/keys/upload", `{}`, 200, "", `{"one_time_key_counts":{}}`},
+		{"device and one-time keys", "POST", "/keys/upload",
+			`{"device_keys":` + deviceKeys + `,"one_time_keys":{"sc:1":{"key":"k"}},"fallback_keys":{"sc:f":{"key":"f"}}}`,
+			200, "", `{"one_time_key_counts":{"sc":1}}`},
+		{"the same key with another value", "POST", "/keys/upload", `{"one_time_keys":{"sc:1":{"key":"other"}}}`, 400, "M_INVALID_PARAM", ""},
+		{"keys of another device", "POST", "/keys/upload", `{"device_keys":` + strings.Replace(deviceKeys, "PHONE", "X", 1) + `}`,
+			400, "M_INVALID_PARAM", ""},
+		{"wrong types", "POST", "/keys/upload", `{"one_time_keys":[]}`, 400, "M_BAD_JSON", ""},
+		{"a fraction", "POST", "/keys/upload", `{"one_time_keys":{"sc:2":{"key":"k","n":0.5}}}`, 400, "M_BAD_JSON", ""},
+		{"no JSON", "POST", "/keys/upload", `{`, 400, "M_NOT_JSON", ""},
+		{"query", "POST", "/keys/query", `{"device_keys":{"@amy:example.org":[],"@ben:example.org":["X"],"@c:far.org":[]}}`, 200, "",
+			`{"failures":{},"device_keys":{"@amy:example.org":{"PHONE":{"algorithms":[],"device_id":"PHONE","keys":{"ed25519:PHONE":"x"},` +
+				`"signatures":{},"unsigned":{"device_display_name":"Phone"},"user_id":"@amy:example.org"}}},` +
+				`"master_keys":{},"self_signing_keys":{},"user_signing_keys":{}}`},
+		{"query of nothing", "POST", "/keys/query", `{}`, 400, "M_MISSING_PARAM", ""},
+		{"query of no user id", "POST", "/keys/query", `{"device_keys":{"amy":[]}}`, 400, "M_INVALID_PARAM", ""},
+		{"claim", "POST", "/keys/claim", `{"one_time_keys":{"@amy:example.org":{"PHONE":"sc","GONE":"sc"}}}`, 200, "",
+			`{"failures":{},"one_time_keys":{"@amy:example.org":{"PHONE":{"sc:1":{"key":"k"}}}}}`},
+		{"claim of the fallback key", "POST", "/keys/claim", `{"one_time_keys":{"@amy:example.org":{"PHONE":"sc"}}}`, 200, "",
+			`{"failures":{},"one_time_keys":{"@amy:example.org":{"PHONE":{"sc:f":{"key":"f"}}}}}`},
+		{"claim of nothing", "POST", "/keys/claim", `{}`, 400, "M_MISSING_PARAM", ""},
+		{"changes", "GET", "/keys/changes?from=s1&to=s2", "", 200, "", `{"changed":["@amy:example.org"],"left":[]}`},
+		{"changes since nothing", "GET", "/keys/changes?to=s2", "", 400, "M_MISSING_PARAM", ""},
+		{"changes since nonsense", "GET", "/keys/changes?from=x&to=s2", "", 400, "M_INVALID_PARAM", ""},
+		{"no master key", "POST", "/keys/device_signing/upload", `{}`, 400, "M_MISSING_PARAM", ""},
+		{"first master key", "POST", "/keys/device_signing/upload", `{"master_key":` + master + `}`, 200, "", `{}`},
+		{"same master key", "POST", "/keys/device_signing/upload", `{"master_key":` + master + `}`, 200, "", `{}`},
+		{"another master key", "POST", "/keys/device_signing/upload", `{"master_key":` + other + `}`, 401, "", `{"session":"x"}`},
+		{"another, confirmed", "POST", "/keys/device_signing/upload", `{"auth":{"password":"right"},"master_key":` + other + `}`, 200, "", `{}`},
+		{"unsigned self-signing key", "POST", "/keys/device_signing/upload",
+			`{"self_signing_key":` + strings.Replace(master, `"master"`, `"self_signing"`, 1) + `}`, 400, "M_INVALID_SIGNATURE", ""},
+		{"signature on nothing", "POST", "/keys/signatures/upload", `{"@amy:example.org":{"NONE":{}}}`, 200, "",
+			`{"failures":{"@amy:example.org":{"NONE":{"errcode":"M_NOT_FOUND","error":"there is no such key"}}}}`},
+		{"no signature", "POST", "/keys/signatures/upload", `{"@amy:example.org":{"PHONE":` + deviceKeys + `}}`, 200, "",
+			`{"failures":{"@amy:example.org":{"PHONE":{"errcode":"M_INVALID_SIGNATURE",` +
+				`"error":"there is no valid signature of a key that may sign this"}}}}`},
+		{"to device", "PUT", "/sendToDevice/m.x%2Fy/txn", `{"messages":{"@amy:example.org":{"*":{"n":1}}}}`, 200, "", `{}`},
+		{"to device of nothing", "PUT", "/sendToDevice/m.x/txn", `{}`, 400, "M_MISSING_PARAM", ""},
+		{"to device of no object", "PUT", "/sendToDevice/m.x/t2", `{"messages":{"@amy:example.org":{"*":[]}}}`, 400, "M_BAD_JSON", ""},
+		{"to device of no user", "PUT", "/sendToDevice/m.x/t3", `{"messages":{"amy":{"*":{}}}}`, 400, "M_INVALID_PARAM", ""},
+		{"long transaction id", "PUT", "/sendToDevice/m.x/" + strings.Repeat("t", 256), `{"messages":{}}`, 400, "M_INVALID_PARAM", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := ta.call(t, c.method, v3+c.path, c.body)
+			expect(t, w, c.status, c.errcode)
+			if c.want != "" && w.Body.String() != c.want {
+				t.Errorf("got  %s\nwant %s", w.Body, c.want)
+			}
+		})
+	}
+}
+
+func TestSendToDeviceTwice(t *testing.T) {
+	ta, r, commits := newKeysAPI(t)
+	const path = "/_matrix/client/v3/sendToDevice/"
+	for range 3 {
+		expect(t, ta.call(t, "PUT", path+"m.x/same", `{"messages":{"@amy:example.org":{"*":{}}}}`), 200, "")
+	}
+	expect(t, ta.call(t, "PUT", path+"m.y/same", `{"messages":{"@amy:example.org":{"*":{}}}}`), 200, "")
+	var in keys.Inbox
+	for len(in.Events) < 2 { // the outbox delivers in order
+		<-commits
+		in = keys.Pending(r.Rows(), "@amy:example.org", "TABLET", replica.Place{}, 10)
+	}
+	for i, want := range []string{"m.x", "m.y"} {
+		if got := string(in.Events[i]); got != `{"content":{},"sender":"@amy:example.org","type":"`+want+`"}` {
+			t.Errorf("event %d is %s", i, got)
+		}
+	}
+}
