@@ -21,7 +21,7 @@ const adminSocket = "admin.sock"
 
 // serveAdmin opens the operator's socket. What is left of an earlier run is removed: the directory's lock is ours.
 func (s *Server) serveAdmin(data *dataDir) error {
-	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
+	api, err := client.New(client.Config{Sessions: client.Accounts{Service: s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ type Endpoints struct {
 	Meta     Meta     // versions, capabilities, health, status, metrics
 	Accounts Accounts // registration, login, devices, profiles, account data, filters, push rules
 	Rooms    Rooms    // rooms, members, events, receipts
+	Keys     Keys     // end-to-end encryption, messages to devices
 }
 
 // Routes is the route table: every endpoint there is, and the only place where one is registered.
@@ -15,5 +16,6 @@ func Routes(e Endpoints) []Route {
 		e.Meta.Routes(),
 		e.Accounts.Routes(),
 		e.Rooms.Routes(),
+		e.Keys.Routes(),
 	)
 }

@@ -49,6 +49,7 @@ type deps struct {
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server until it is interrupted."`
 	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
+	Bench   benchCmd   `cmd:"" help:"Measure a running server under load, and check what it promises."`
 	Version versionCmd `cmd:"" help:"Print what was built."`
 }
 
