@@ -85,6 +85,7 @@ type Server struct {
 	rows    *kv.DB
 	replica *replica.Replica
 	disk    *diskWatch
+	domains
 	closers []func() error // in the order of opening
 }
 
@@ -114,29 +115,18 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 		return s, err
 	}
 	s.onClose(s.rows.Close)
-	if err := s.openReplica(ctx, data); err != nil {
+	if err := s.openDomains(ctx, data); err != nil {
 		return s, err
 	}
 	s.disk = watchDisk(cfg.Data, int64(cfg.Disk.DiskReserve), log)
 	s.onClose(s.disk.close)
+	if err := s.serveAdmin(data); err != nil {
+		return s, err
+	}
 	return s, s.openAPI(registry)
 }
 
 func (s *Server) onClose(f func() error) { s.closers = append(s.closers, f) }
-
-// openReplica builds the state, everything that makes it, and everything that listens to it.
-func (s *Server) openReplica(ctx context.Context, data *dataDir) (err error) {
-	s.replica, err = replica.Open(ctx, replica.Config{
-		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Boot: data.boot,
-		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log,
-		Machines: nil,
-	})
-	if err != nil {
-		return err
-	}
-	s.onClose(func() error { s.replica.Close(); return nil })
-	return s.replica.Start(ctx, nil)
-}
 
 // openAPI builds the edge.
 func (s *Server) openAPI(registry *prometheus.Registry) error {
@@ -148,7 +138,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 		return err
 	}
 	s.api, err = client.New(client.Config{
-		Sessions: nil, Fresh: s.replica,
+		Sessions: sessions{s.accounts}, Fresh: s.replica,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
 		Clock: s.clock, Log: s.log, Registry: registry,
 	}, client.Routes(client.Endpoints{

@@ -69,6 +69,10 @@ const (
 	ServerControlled   Code = "server_controlled"   // only the server may write this
 	ProfileTooLarge    Code = "profile_too_large"   // the profile as a whole would be over its limit
 	KeyTooLarge        Code = "key_too_large"       // the name of a profile field is over its limit
+	InvalidSignature   Code = "invalid_signature"   // a signature that does not verify
+	NotYetUploaded     Code = "not_yet_uploaded"    // a media id whose content has not come yet
+	HasContent         Code = "has_content"         // a media id that has content already
+	NoThumbnail        Code = "no_thumbnail"        // content that no thumbnail can be made of
 	Expired            Code = "expired"             // the transaction id is older than the promise to remember it
 )
 

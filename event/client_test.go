@@ -22,6 +22,8 @@ func TestAppendClient(t *testing.T) {
 			`"sender":"@amy:example.org","state_key":"@amy:example.org","type":"m.room.member"}`},
 		{V12, "create", ClientFormat{}, `{"content":{"creator":"@amy:example.org","room_version":"12"},"event_id":"ID","origin_server_ts":0,` +
 			`"room_id":"ROOM","sender":"@amy:example.org","state_key":"","type":"m.room.create"}`},
+		{V10, "member", ClientFormat{NoRoomID: true}, `{"content":{"membership":"join"},"event_id":"ID","origin_server_ts":1756071567186,` +
+			`"sender":"@amy:example.org","state_key":"@amy:example.org","type":"m.room.member"}`},
 		{V10, "redaction", ClientFormat{NoRoomID: true}, `{"content":{"reason":"spam","redacts":"PREV"},"event_id":"ID","origin_server_ts":1756071567186,` +
 			`"redacts":"PREV","sender":"@amy:example.org","type":"m.room.redaction"}`},
 		{V12, "redaction", ClientFormat{NoRoomID: true}, `{"content":{"reason":"spam","redacts":"PREV"},"event_id":"ID","origin_server_ts":1756071567186,` +

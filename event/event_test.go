@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,9 +118,10 @@ func TestBuildRefuses(t *testing.T) {
 		"array":               {V12, func(d *Draft) { d.Content = Object(`[]`) }, errs.Invalid},
 		"depth":               {V12, func(d *Draft) { d.Depth = MaxInt + 1 }, errs.Invalid},
 		"negative depth":      {V12, func(d *Draft) { d.Depth = -1 }, errs.Invalid},
+		"early time":          {V12, func(d *Draft) { d.OriginServerTS = -MaxInt - 1 }, errs.Invalid},
 		"time":                {V12, func(d *Draft) { d.OriginServerTS = MaxInt + 1 }, errs.Invalid},
-		"prev_events":         {V12, func(d *Draft) { d.PrevEvents = make([]id.EventID, 21) }, errs.Invalid},
-		"auth_events":         {V12, func(d *Draft) { d.AuthEvents = make([]id.EventID, 11) }, errs.Invalid},
+		"prev_events":         {V12, func(d *Draft) { d.PrevEvents = slices.Repeat([]id.EventID{prev}, 21) }, errs.Invalid},
+		"auth_events":         {V12, func(d *Draft) { d.AuthEvents = slices.Repeat([]id.EventID{prev}, 11) }, errs.Invalid},
 		"a prev_event":        {V12, func(d *Draft) { d.PrevEvents = []id.EventID{"x"} }, errs.Invalid},
 		"redacts":             {V12, func(d *Draft) { d.Redacts = prev }, errs.Invalid},
 		"create with room": {V12, func(d *Draft) {
@@ -131,6 +133,38 @@ func TestBuildRefuses(t *testing.T) {
 		if _, err := Build(c.v, d); !errs.Is(err, c.kind) {
 			t.Errorf("%s: got %v, want %v", name, err, c.kind)
 		}
+	}
+}
+
+// TestLimits: what is just within the limits is built and read.
+func TestLimits(t *testing.T) {
+	name := strings.Repeat("x", maxField)
+	for what, change := range map[string]func(*Draft){
+		"type":        func(d *Draft) { d.Type = name },
+		"state key":   func(d *Draft) { d.StateKey = &name },
+		"sender":      func(d *Draft) { d.Sender = id.UserID("@" + name[:maxField-3] + ":h") },
+		"room":        func(d *Draft) { d.RoomID = id.RoomID("!" + name[1:]) },
+		"prev_event":  func(d *Draft) { d.PrevEvents = []id.EventID{id.EventID("$" + name[1:])} },
+		"prev_events": func(d *Draft) { d.PrevEvents = slices.Repeat([]id.EventID{prev}, maxPrevEvents) },
+		"auth_events": func(d *Draft) { d.AuthEvents = slices.Repeat([]id.EventID{prev}, maxAuthEvents) },
+		"depth":       func(d *Draft) { d.Depth = MaxInt },
+		"no depth":    func(d *Draft) { d.Depth = 0 },
+		"time":        func(d *Draft) { d.OriginServerTS = MaxInt },
+		"early time":  func(d *Draft) { d.OriginServerTS = -MaxInt },
+	} {
+		d := message(V12)
+		change(&d)
+		ev, err := Build(V12, d)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		got, err := Parse(V12, ev.Raw)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		same(t, got, ev)
 	}
 }
 

@@ -120,3 +120,41 @@ func TestRedact(t *testing.T) {
 		}
 	}
 }
+
+// TestIDs pins the ids of a few events. Rooms are made of ids, so these can never change.
+func TestIDs(t *testing.T) {
+	ids := map[RoomVersion]map[string]string{
+		V10: {
+			"create":    "$RtBp51wC5TOdfk6_n2hJkEjltf2Yqc9S91yuYKBYT3E",
+			"member":    "$J5HxV2sH0lmrAzjt8ZdFf1r2FcIqbtwGQcwaVzcQV5c",
+			"message":   "$fO6oFtLKGRlhfXgrj5uSKxrCqwZ7BG4C8e0o3Ki_sg4",
+			"odd":       "$841RD903Fwp_0qveeki5fzPrYqLzXcM0RXl8c-4cYAg",
+			"redaction": "$hdX1lQozC3k0TqSCGSMh-vyLfmZuz-mtaStuM2pCv3E",
+		},
+		V11: {
+			"create":    "$IaIbIA1b5ydz13J7v9p2qHDEb7ymcMf1sCBPQoocav8",
+			"member":    "$J5HxV2sH0lmrAzjt8ZdFf1r2FcIqbtwGQcwaVzcQV5c",
+			"message":   "$fO6oFtLKGRlhfXgrj5uSKxrCqwZ7BG4C8e0o3Ki_sg4",
+			"odd":       "$841RD903Fwp_0qveeki5fzPrYqLzXcM0RXl8c-4cYAg",
+			"redaction": "$q81Vym9kSRmv24X4XwWq2-hbwDiaBVPYGubB0KmQw68",
+		},
+		V12: {
+			"create":    "$o4Gtb4szaLE5bpFrnwlz2MWptTMx7vLK5wphdfz7wJU",
+			"member":    "$Tfwq6rheKLrkPSLXa5jcAEge0RXX3FGUDU2wofwuX8Q",
+			"message":   "$2lrqTD8y5G1JtRfnpNUkuMXuN5Y7RUW1UyQYNs9nIpM",
+			"odd":       "$bKpVbXDg6KWbU_PwnaF4BrvK5dsQ9-QxsMpa9mmDg7o",
+			"redaction": "$1EWWeh6q8PwXfjholjIyoi6jVDYLK5-Kxydai_8P0JQ",
+		},
+	}
+	for v, want := range ids {
+		for name, d := range drafts(v) {
+			ev, err := Build(v, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(ev.ID) != want[name] {
+				t.Errorf("version %s, %s: %q", v, name, ev.ID)
+			}
+		}
+	}
+}

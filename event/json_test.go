@@ -121,6 +121,12 @@ func TestCanonicalRefuses(t *testing.T) {
 		{deep, errs.BadJSON, false},
 		{strings.Repeat("[", 100000), errs.BadJSON, false},
 		{`1e309`, errs.BadJSON, false},
+		{`0.1e310`, errs.BadJSON, false},
+		{`-10000000000e299`, errs.BadJSON, false},
+		{`1e308`, errs.BadJSON, false},
+		{`9.99e307`, errs.BadJSON, true},
+		{`-0.01e309`, errs.BadJSON, true},
+		{`1e-400`, errs.BadJSON, true},
 		{`1.5`, errs.BadJSON, true},
 		{`1e-1`, errs.BadJSON, true},
 		{`-0.1`, errs.BadJSON, true},
@@ -138,6 +144,17 @@ func TestCanonicalRefuses(t *testing.T) {
 		}
 		if err := Check([]byte(c.in)); (err == nil) != c.check || err != nil && codeOf(err) != c.code {
 			t.Errorf("Check(%.40q): %v", c.in, err)
+		}
+	}
+}
+
+func TestParseObject(t *testing.T) {
+	if o, err := ParseObject([]byte(` { "b" : 1, "a" : "x" } `)); err != nil || string(o) != `{"a":"x","b":1}` {
+		t.Errorf("%s, %v", o, err)
+	}
+	for in, code := range map[string]errs.Code{`[]`: errs.BadJSON, `"{"`: errs.BadJSON, `null`: errs.BadJSON, `{`: errs.NotJSON, ``: errs.NotJSON} {
+		if o, err := ParseObject([]byte(in)); o != nil || codeOf(err) != code {
+			t.Errorf("%s: %s, %v", in, o, err)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package event
 
 import (
+	"strings"
+
 	"bongsu/errs"
 	"bongsu/id"
 )
@@ -17,17 +19,14 @@ func Parse(v RoomVersion, raw []byte) (*Event, error) {
 	if !v.Known() {
 		return nil, errs.New(op, errs.Invalid, errs.UnsupportedVersion, "room version %q is not known here", v)
 	}
-	canonical, err := Canonical(make([]byte, 0, len(raw)), raw)
+	canonical, err := ParseObject(raw)
 	if err != nil {
 		return nil, err
 	}
 	if len(canonical) > MaxSize {
 		return nil, errs.New(op, errs.TooLarge, "", "the event is larger than %d bytes", MaxSize)
 	}
-	if canonical[0] != '{' {
-		return nil, errs.New(op, errs.Invalid, errs.BadJSON, "an event is a JSON object")
-	}
-	pdu := Object(canonical).Without("signatures", "unsigned")
+	pdu := canonical.Without("signatures", "unsigned")
 	ev := &Event{Version: v, Raw: pdu}
 	if err := ev.split(op); err != nil {
 		return nil, err
@@ -130,12 +129,10 @@ func splitText[T ~string](dst *T, v string) bool {
 	if len(v) < 2 || v[0] != '"' {
 		return false
 	}
-	for i := 1; i < len(v)-1; i++ {
-		if v[i] == '\\' {
-			s, ok := Text([]byte(v))
-			*dst = T(s)
-			return ok
-		}
+	if strings.IndexByte(v, '\\') >= 0 {
+		s, ok := Text([]byte(v))
+		*dst = T(s)
+		return ok
 	}
 	*dst = T(v[1 : len(v)-1])
 	return true

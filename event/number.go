@@ -32,7 +32,7 @@ func (r *reader) number() error {
 	}
 	d := decimal{neg: intStart > start, int: r.in[intStart:intEnd], frac: frac, exp: exp}
 	if !r.emit {
-		if d.magnitude() > 308 {
+		if d.magnitude() >= 308 { // a little below the largest float
 			return r.bad("number out of range")
 		}
 		return nil

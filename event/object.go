@@ -5,11 +5,26 @@ import (
 	"iter"
 	"strings"
 	"unicode/utf8"
+
+	"bongsu/errs"
 )
 
 // Object is a canonical JSON object, as Canonical writes it. Its methods find single members without decoding the rest;
 // on anything that is not a canonical object they find nothing.
 type Object []byte
+
+// ParseObject is the canonical form of in, which must be a JSON object. Errors are those of Canonical, and Invalid with
+// BadJSON if in is not an object.
+func ParseObject(in []byte) (Object, error) {
+	o, err := Canonical(make([]byte, 0, len(in)), in)
+	if err != nil {
+		return nil, err
+	}
+	if o[0] != '{' {
+		return nil, errs.New("event.ParseObject", errs.Invalid, errs.BadJSON, "the JSON is not an object")
+	}
+	return o, nil
+}
 
 // MarshalJSON returns o itself, so that an Object can stand in a struct that is encoded.
 func (o Object) MarshalJSON() ([]byte, error) {

@@ -14,8 +14,6 @@ func (ev *Event) Redact() *Event {
 	out.Content = Object(raw).Object("content")
 	if !ev.Version.Features().RedactsInContent {
 		out.Redacts = "" // these versions do not protect it
-	} else if ev.Type == TypeRedaction {
-		out.Redacts = ev.Redacts
 	}
 	return out
 }

@@ -118,6 +118,9 @@ func ParseEventID(s string) (EventID, error) {
 	if err := check("id.ParseEventID", "an event id", s, '$'); err != nil {
 		return "", err
 	}
+	if len(s) == 1 {
+		return "", errs.New("id.ParseEventID", errs.Invalid, errs.InvalidParam, "an event id is not just \"$\"")
+	}
 	return EventID(s), nil
 }
 
@@ -130,6 +133,9 @@ func ParseRoomAlias(s string) (RoomAlias, error) {
 	local, server, ok := strings.Cut(s[1:], ":")
 	if !ok || local == "" || server == "" {
 		return "", errs.New(op, errs.Invalid, errs.InvalidParam, "a room alias is #name:server")
+	}
+	if _, err := ParseServerName(server); err != nil {
+		return "", err
 	}
 	return RoomAlias(s), nil
 }
@@ -148,45 +154,48 @@ func ParseDeviceID(s string) (DeviceID, error) {
 	return DeviceID(s), nil
 }
 
+// maxServerName is the longest server name, in bytes, with its port.
+const maxServerName = 230
+
 // ParseServerName reads "host", "host:port" or "[v6]:port".
 func ParseServerName(s string) (ServerName, error) {
-	bad := errs.New("id.ParseServerName", errs.Invalid, errs.InvalidParam, "%q is not a server name", s)
-	name := ServerName(s)
-	if strings.HasPrefix(s, "[") {
+	host, port := s, ""
+	v6 := strings.HasPrefix(s, "[")
+	if v6 {
 		end := strings.IndexByte(s, ']')
-		if end < 0 {
-			return "", bad
-		}
-		for _, c := range []byte(s[1:end]) {
-			if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' || c == ':' || c == '.') {
-				return "", bad
-			}
-		}
-		if s = s[end+1:]; s != "" && s[0] != ':' {
-			return "", bad
-		}
-		s = "v6" + s
+		host, port = s[1:max(end, 1)], s[end+1:]
+	} else if i := strings.IndexByte(s, ':'); i >= 0 {
+		host, port = s[:i], s[i:]
 	}
-	host, port, hasPort := strings.Cut(s, ":")
-	if host == "" || len(s) > 230 {
-		return "", bad
+	ok := hostname(host)
+	if v6 {
+		ok = len(host) >= 2 && len(host) <= 45 && only(host, func(c byte) bool {
+			return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' || c == ':' || c == '.'
+		})
 	}
-	for _, c := range []byte(host) {
-		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '-' || c == '.') {
-			return "", bad
+	if port != "" {
+		ok = ok && port[0] == ':' && len(port) >= 2 && len(port) <= 6 && only(port[1:], func(c byte) bool { return '0' <= c && c <= '9' })
+	}
+	if !ok || len(s) > maxServerName {
+		return "", errs.New("id.ParseServerName", errs.Invalid, errs.InvalidParam, "%.100q is not a server name", s)
+	}
+	return ServerName(s), nil
+}
+
+func hostname(s string) bool {
+	return s != "" && only(s, func(c byte) bool {
+		return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '-' || c == '.'
+	})
+}
+
+// only reports whether all bytes of s are ones that ok takes.
+func only(s string, ok func(byte) bool) bool {
+	for _, c := range []byte(s) {
+		if !ok(c) {
+			return false
 		}
 	}
-	if hasPort {
-		if port == "" || len(port) > 5 {
-			return "", bad
-		}
-		for _, c := range []byte(port) {
-			if c < '0' || c > '9' {
-				return "", bad
-			}
-		}
-	}
-	return name, nil
+	return true
 }
 
 // Slots is the number of slots that identifiers hash to. It never changes.

@@ -66,9 +66,12 @@ func NewRegistry() *prometheus.Registry {
 	return reg
 }
 
+// version is set by the linker: -ldflags "-X bongsu/obs.version=v1.2.3".
+var version string
+
 // Build is what was built.
 type Build struct {
-	Version  string `json:"version"`  // of the module, or "devel"
+	Version  string `json:"version"`  // what the linker was told, or the module's, or "devel"
 	Revision string `json:"revision"` // of the source, with "+dirty" if it was changed, or "unknown"
 	Go       string `json:"go"`       // version of the compiler
 }
@@ -77,9 +80,13 @@ type Build struct {
 func ReadBuild() Build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return Build{Version: "devel", Revision: "unknown", Go: runtime.Version()}
+		info = &debug.BuildInfo{GoVersion: runtime.Version()}
 	}
-	return buildOf(info)
+	b := buildOf(info)
+	if version != "" {
+		b.Version = version
+	}
+	return b
 }
 
 func buildOf(info *debug.BuildInfo) Build {

@@ -135,12 +135,31 @@ func (pt *partition) apply(e journal.Entry) error {
 func (pt *partition) known(rec *Record) error {
 	for i := range rec.Proposals {
 		p := &rec.Proposals[i]
-		if _, ok := pt.r.kinds[p.Kind]; !ok && !isSystem(p.Kind) {
-			return fmt.Errorf("proposal kind %q is not known to this build", p.Kind)
+		if err := pt.knownKind(p.Kind); err != nil {
+			return err
+		}
+		if p.Kind == kindDeliver {
+			parcel, _ := decodeParcel(p.Body)
+			for _, m := range parcel.messages {
+				if err := pt.knownKind(m.kind); err != nil {
+					return err
+				}
+			}
 		}
 		if v, ok := switchesRules(p); ok && v > pt.r.rules {
 			return fmt.Errorf("rules version %d is not known to this build (it knows %d)", v, pt.r.rules)
 		}
+	}
+	return nil
+}
+
+func (pt *partition) knownKind(kind string) error {
+	switch kind {
+	case kindGenesis, kindRules, kindDeliver, kindAck:
+		return nil
+	}
+	if _, ok := pt.r.kinds[kind]; !ok {
+		return fmt.Errorf("proposal kind %q is not known to this build", kind)
 	}
 	return nil
 }

@@ -68,7 +68,8 @@ func (r *Rules) check(d *event.Draft, state Lookup) *errs.Error {
 	return nil
 }
 
-// CheckCreate reports whether d may be the first event of a room: rule 1.
+// CheckCreate reports whether d may be the first event of a room: rule 1. d is as given to event.Build: where the room id
+// is a hash it has none, though the event that is built from it does.
 //
 // Errors are of kind Forbidden and say which rule is broken.
 func CheckCreate(v event.RoomVersion, d *event.Draft) error {

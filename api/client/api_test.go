@@ -313,6 +313,12 @@ func TestDeadline(t *testing.T) {
 	}
 	ta := newTestAPI(t, func(c *Config) { c.Deadline = time.Millisecond },
 		Route{Op: "x", Method: "GET", Path: "/x", Handle: wait},
+		Route{Op: "slow", Method: "GET", Path: "/slow", Deadline: time.Hour, Handle: func(ctx context.Context, r *Request) (any, error) {
+			if end, ok := ctx.Deadline(); !ok || end.Sub(r.Started()) < time.Minute {
+				return nil, errs.New("x", errs.Internal, "", "the route's deadline is not kept")
+			}
+			return nil, nil
+		}},
 		Route{Op: "poll", Method: "GET", Path: "/poll", LongPoll: true, Handle: func(ctx context.Context, _ *Request) (any, error) {
 			if _, ok := ctx.Deadline(); ok {
 				return nil, errs.New("x", errs.Internal, "", "a long poll has a deadline")
@@ -325,4 +331,5 @@ func TestDeadline(t *testing.T) {
 		t.Error("no Retry-After")
 	}
 	expect(t, ta.call(t, "GET", "/poll", ""), 200, "")
+	expect(t, ta.call(t, "GET", "/slow", ""), 200, "")
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bongsu/errs"
+	"bongsu/event"
 )
 
 // A body may take this long, and longer for each byte at slowest, before the connection is given up.
@@ -35,8 +36,8 @@ func release(b *bytes.Buffer) {
 	}
 }
 
-// Stream is the body as it arrives, for uploads: at most the route's MaxBody bytes, then errs.TooLarge from BodyError. size is
-// what the client announced, or -1. After Stream the handler cannot be run again, so a handler checks what may be denied first.
+// Stream is the body as it arrives, for uploads: at most the route's MaxBody bytes, then errs.TooLarge from Read. size is what
+// the client announced, or -1. After Stream the handler cannot be run again, so a handler checks what may be denied first.
 func (rq *Request) Stream() (body io.Reader, size int64, err error) {
 	rq.streamed = true
 	limit := rq.route.MaxBody
@@ -44,17 +45,21 @@ func (rq *Request) Stream() (body io.Reader, size int64, err error) {
 	if size > limit {
 		return nil, 0, tooLarge(limit)
 	}
-	return &boundedBody{r: rq.arriving(limit), limit: limit}, size, nil
+	return &boundedBody{rq: rq, r: rq.arriving(limit), limit: limit}, size, nil
 }
 
 // boundedBody is a body whose errors are already ours.
 type boundedBody struct {
+	rq    *Request
 	r     io.Reader
 	limit int64
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
+	if err != nil {
+		b.rq.readDeadline(0)
+	}
 	if err != nil && err != io.EOF { //nolint:errorlint // readers return io.EOF itself
 		err = bodyError(err, b.limit)
 	}
@@ -139,7 +144,7 @@ func (rq *Request) Object() ([]byte, error) {
 	if len(body) == 0 {
 		return nil, errs.New("api.body", errs.Invalid, errs.NotJSON, "the body is empty")
 	}
-	if err := checkJSON(body); err != nil {
+	if err := event.Check(body); err != nil {
 		return nil, err
 	}
 	if body[0] != '{' {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -84,6 +85,7 @@ func TestDecode(t *testing.T) {
 		"twice":            {`{"count":1,"count":2}`, 400, "M_BAD_JSON"},
 		"twice, escaped":   {`{"count":1,"c\u006funt":2}`, 400, "M_BAD_JSON"},
 		"twice, deep":      {`{"more":[{"a":{"b":1,"c":[],"b":2}}]}`, 400, "M_BAD_JSON"},
+		"lone surrogate":   {`{"body":"\ud800"}`, 400, ""},
 		"same in siblings": {`{"more":[{"a":1},{"a":{"a":"a"}}]}`, 200, ""},
 		"deep":             {nest(100), 200, ""},
 		"too deep":         {nest(101), 400, "M_BAD_JSON"},
@@ -138,6 +140,33 @@ func TestBodyBounds(t *testing.T) {
 	broken := newRequest(t, "POST", "/x?access_token=amys", "")
 	broken.Body, broken.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader("{"), brokenReader{})), 10
 	expect(t, ta.do(broken), 400, "M_INVALID_PARAM")
+}
+
+// TestBodiesOnOneConnection sends bodies over a real connection, where deadlines hold: one request must leave none for the next.
+func TestBodiesOnOneConnection(t *testing.T) {
+	ta := bodyAPI(t)
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config = NewHTTPServer(ta, ta.cfg.Log)
+	srv.Start()
+	defer srv.Close()
+	for i := range 6 {
+		body := `{"body":"` + strings.Repeat("a", 1000*i) + `"}` // the last ones are too large
+		path := []string{"/x", "/upload"}[i%2]
+		r, err := http.NewRequestWithContext(t.Context(), "POST", srv.URL+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer amys")
+		r.Header.Set("Expect", "100-continue")
+		res, err := srv.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if want := map[bool]int{true: 413, false: 200}[len(body) > 4096]; res.StatusCode != want {
+			t.Errorf("%d bytes to %s: %d", len(body), path, res.StatusCode)
+		}
+	}
 }
 
 type brokenReader struct{}

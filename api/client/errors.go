@@ -31,8 +31,10 @@ var errorTable = [...]errorRow{
 	{errs.Invalid, errs.WeakPassword, 400, "M_WEAK_PASSWORD"},
 	{errs.Invalid, errs.InvalidRoomState, 400, "M_INVALID_ROOM_STATE"},
 	{errs.Invalid, errs.BadAlias, 400, "M_BAD_ALIAS"},
-	{errs.Invalid, errs.ProfileTooLarge, 400, "M_PROFILE_TOO_LARGE"},
+	{errs.Invalid, errs.InvalidSignature, 400, "M_INVALID_SIGNATURE"},
+	{errs.Invalid, errs.NoThumbnail, 400, "M_UNKNOWN"},
 	{errs.Invalid, errs.KeyTooLarge, 400, "M_KEY_TOO_LARGE"},
+	{errs.Invalid, errs.ProfileTooLarge, 400, "M_PROFILE_TOO_LARGE"},
 	{errs.Invalid, errs.Expired, 400, "M_UNKNOWN"}, // 400, so that clients stop repeating it
 
 	// Not M_UNKNOWN_TOKEN: that makes a client wipe its keys, and must be said on purpose.
@@ -42,6 +44,7 @@ var errorTable = [...]errorRow{
 
 	{errs.Forbidden, "", 403, "M_FORBIDDEN"},
 	{errs.Forbidden, errs.UserDeactivated, 403, "M_USER_DEACTIVATED"},
+	{errs.Forbidden, errs.ServerControlled, 405, "M_BAD_JSON"}, // as setAccountData says
 
 	{errs.NotFound, "", 404, "M_NOT_FOUND"},
 	{errs.NotFound, errs.Unrecognized, 404, "M_UNRECOGNIZED"},
@@ -50,17 +53,18 @@ var errorTable = [...]errorRow{
 	{errs.Conflict, errs.UserInUse, 400, "M_USER_IN_USE"},
 	{errs.Conflict, errs.RoomInUse, 400, "M_ROOM_IN_USE"},
 	{errs.Conflict, errs.Exclusive, 400, "M_EXCLUSIVE"},
+	{errs.Conflict, errs.HasContent, 409, "M_CANNOT_OVERWRITE_MEDIA"},
 
 	{errs.TooLarge, "", 413, "M_TOO_LARGE"},
 	{errs.Limited, "", 429, "M_LIMIT_EXCEEDED"},
 
 	{errs.Unavailable, "", 503, "M_UNKNOWN"},
 	{errs.Unavailable, errs.DiskFull, 503, "M_UNKNOWN"},
+	{errs.Unavailable, errs.NotYetUploaded, 504, "M_NOT_YET_UPLOADED"},
 
 	{errs.Unsupported, "", 400, "M_UNKNOWN"},
 	{errs.Unsupported, errs.UnsupportedVersion, 400, "M_UNSUPPORTED_ROOM_VERSION"},
 	{errs.Unsupported, errs.MethodNotAllowed, 405, "M_UNRECOGNIZED"},
-	{errs.Unsupported, errs.ServerControlled, 405, "M_BAD_JSON"}, // setAccountData
 }
 
 // lookup is the row of code, or else of kind, or else of Internal.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -40,10 +41,11 @@ type Route struct {
 	Also []string // further paths of the same endpoint
 
 	Auth     Auth
-	Limit    Limit // the rate limit that applies; default none
-	MaxBody  int64 // bytes; default Config.MaxBody
-	LongPoll bool  // waits by itself: no deadline, and outside of the bound on concurrent requests
-	Static   bool  // the answer does not come from state: a denial needs no confirmation
+	Limit    Limit         // the rate limit that applies; default none
+	MaxBody  int64         // bytes; default Config.MaxBody
+	Deadline time.Duration // default Config.Deadline; longer where the handler itself reads an upload from a slow line
+	LongPoll bool          // waits by itself: no deadline, and outside of the bound on concurrent requests
+	Static   bool          // the answer does not come from state: a denial needs no confirmation
 
 	Handle Handler
 }
@@ -108,6 +110,9 @@ func (a *API) build(table []Route) (mux *http.ServeMux, err error) {
 		if served.MaxBody == 0 {
 			served.MaxBody = a.cfg.MaxBody
 		}
+		if served.Deadline == 0 {
+			served.Deadline = a.cfg.Deadline
+		}
 		for _, path := range r.paths() {
 			e := endpoints[path]
 			if e == nil {
@@ -130,7 +135,7 @@ func (a *API) build(table []Route) (mux *http.ServeMux, err error) {
 // refusal is a route that only says err.
 func (a *API) refusal(op string, err error) *route {
 	return &route{
-		Route: Route{Op: op, Auth: None, Static: true,
+		Route: Route{Op: op, Auth: None, Static: true, Deadline: a.cfg.Deadline,
 			Handle: func(context.Context, *Request) (any, error) { return nil, err }},
 		seconds: a.metrics.seconds.WithLabelValues(op),
 	}

@@ -29,7 +29,7 @@ func (a *API) serve(w http.ResponseWriter, hr *http.Request, rt *route) {
 			return
 		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, a.cfg.Deadline)
+		ctx, cancel = context.WithTimeout(ctx, rt.Deadline)
 		defer cancel()
 	}
 	res, err := a.answer(ctx, rq)

@@ -110,10 +110,15 @@ func wantSamples(t testing.TB, j *Journal, p journal.Partition, from, to, size i
 func copyDir(t testing.TB, from string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "copy")
+	copyTo(t, from, to)
+	return to
+}
+
+func copyTo(t testing.TB, from, to string) {
+	t.Helper()
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
-	return to
 }
 
 func TestContract(t *testing.T) {

@@ -1,0 +1,72 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"bongsu/api/admin"
+	"bongsu/api/client"
+	"bongsu/config"
+)
+
+// adminSocket is the operator's socket in the data directory.
+const adminSocket = "admin.sock"
+
+// serveAdmin opens the operator's socket. What is left of an earlier run is removed: the directory's lock is ours.
+func (s *Server) serveAdmin(data *dataDir) error {
+	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
+	if err != nil {
+		return err
+	}
+	path := data.join(adminSocket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("the operator's socket: %w", err)
+	}
+	srv := client.NewHTTPServer(api, s.log)
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	s.onClose(func() error {
+		err := srv.Close()
+		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	})
+	return nil
+}
+
+// Administer calls do with a client for the server that runs on the data directory. When none runs, one is opened for as
+// long as do takes, without a port; the directory must exist.
+func Administer(ctx context.Context, dir string, do func(*admin.Client) error) error {
+	path := filepath.Join(dir, adminSocket)
+	if conn, err := net.Dial("unix", path); err == nil {
+		_ = conn.Close()
+		return do(admin.NewClient(path))
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "format.json"))
+	if err != nil {
+		return fmt.Errorf("%s is not the data directory of a server: %w", dir, err)
+	}
+	var f format
+	if err := json.Unmarshal(text, &f); err != nil {
+		return fmt.Errorf("%s: format.json: %w", dir, err)
+	}
+	cfg := config.Default()
+	cfg.Data, cfg.ServerName, cfg.Site, cfg.Disk.Partitions = dir, f.ServerName, f.Site, f.Partitions
+	s, err := Open(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(admin.NewClient(path)), s.Close())
+}

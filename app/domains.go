@@ -1,0 +1,70 @@
+package app
+
+import (
+	"context"
+
+	"bongsu/account"
+	"bongsu/api/client"
+	"bongsu/auth"
+	"bongsu/id"
+	"bongsu/keys"
+	"bongsu/kv"
+	"bongsu/replica"
+	"bongsu/room"
+)
+
+// domains are the services behind the edge.
+type domains struct {
+	accounts *account.Service
+	rooms    *room.Service
+	keys     *keys.Keys
+}
+
+// openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
+func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
+	s.replica, err = replica.Open(ctx, replica.Config{
+		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Boot: data.boot,
+		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log,
+		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()},
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose(func() error { s.replica.Close(); return nil })
+
+	server := id.ServerName(s.cfg.ServerName)
+	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
+	s.onClose(func() error { s.rooms.Close(); return nil })
+	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
+		ProfileChanged: func(_ context.Context, user id.UserID) { s.rooms.UpdateProfile(user) }})
+	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
+	s.onClose(func() error { s.keys.Close(); return nil })
+	return s.replica.Start(ctx, nil)
+}
+
+// profileOf is what rooms show of an account.
+func profileOf(r kv.Reader, user id.UserID) (room.Profile, bool) {
+	if _, ok := account.Find(r, user); !ok {
+		return room.Profile{}, false
+	}
+	p := account.ProfileOf(r, user)
+	return room.Profile{DisplayName: p.Displayname, AvatarURL: p.AvatarURL}, true
+}
+
+// devicesOf is what keys knows of an account.
+func devicesOf(r kv.Reader, user id.UserID) []keys.Device {
+	var out []keys.Device
+	for _, d := range account.Devices(r, user) {
+		out = append(out, keys.Device{ID: d.ID, Name: d.Name})
+	}
+	return out
+}
+
+// sessions shows the edge who a token belongs to.
+type sessions struct{ accounts *account.Service }
+
+// Authenticate implements client.Sessions.
+func (s sessions) Authenticate(_ context.Context, token string) (client.Session, error) {
+	ses, err := s.accounts.Authenticate(token)
+	return client.Session{User: ses.User, Device: ses.Device}, err
+}

@@ -1,0 +1,142 @@
+package replica_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bongsu/id"
+	"bongsu/journal"
+	"bongsu/journal/mem"
+	"bongsu/replica"
+	"bongsu/replica/replicatest"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the golden files anew: only for new records, never to make old ones pass")
+
+// history is records as an early build wrote them, with everything that the replica itself decides.
+func history() []*replica.Record {
+	base := int64(1_700_000_000_000)
+	rec := func(n uint64, stamp int64, ps ...replica.Proposal) *replica.Record {
+		return &replica.Record{Site: "seoul", Boot: 77, N: n, Stamp: base + stamp, Rules: 1, Proposals: ps}
+	}
+	add := propose("ledger.add", "amy")
+	keyed := add
+	keyed.Key = replica.NewKey("@amy:example.org", "PHONE", "add", "t1")
+	return []*replica.Record{
+		rec(1, 0, replica.Proposal{Kind: "sys.genesis", Body: []byte("\x01\x01\x05seoul")}),
+		rec(2, 10, add, keyed, keyed),
+		rec(2, 20, add), // a repeat of an append: no effect
+		rec(3, 90_000, propose("ledger.give", "amy bob"), propose("ledger.give", "cat bob")),
+		rec(4, 90_010, propose("ledger.later", "amy"), propose("ledger.put", "amy x y")),
+		rec(5, 92_000),
+		rec(6, 93_000, propose("ledger.add", "dan"), propose("ledger.panic", "dan")),
+	}
+}
+
+// Old records lead to the outcomes that they always led to. When this test fails, apply has changed what it does to existing
+// records, which would make sites of two builds differ: put the change behind a new rules version instead.
+func TestGoldenRecords(t *testing.T) {
+	file := filepath.Join("testdata", "records.golden")
+	store := mem.NewStore(1)
+	j := store.Open(nil)
+	var out strings.Builder
+	for i, rec := range history() {
+		data := rec.Encode(nil)
+		fmt.Fprintf(&out, "record %d %s\n", i+1, hex.EncodeToString(data))
+	}
+	if *rewrite {
+		out.WriteString(outcome(t, store, j, out.String()))
+		if err := os.WriteFile(file, []byte(out.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	golden, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, want, _ := strings.Cut(string(golden), "applied ")
+	if records != out.String() {
+		t.Error("records are encoded in another way than before")
+	}
+	if got := outcome(t, store, j, records); got != "applied "+want {
+		t.Errorf("got  %swant applied %s", got, want)
+	}
+}
+
+// outcome applies records from the golden file and says where that leads.
+func outcome(t *testing.T, store *mem.Store, j journal.Journal, records string) string {
+	t.Helper()
+	for i, line := range strings.Split(strings.TrimSpace(records), "\n") {
+		data, err := hex.DecodeString(line[strings.LastIndexByte(line, ' ')+1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := j.Append(t.Context(), 0, fmt.Sprint("golden", i), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := digests(t, replicatest.Options{Machines: []replica.Machine{ledger()}, Store: store, AllowBugs: true})[0]
+	return fmt.Sprintf("applied %d wall %d live %d digest %x\n", s.Applied, s.Wall, s.Live, s.Digest)
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	for _, rec := range history() {
+		f.Add(rec.Encode(nil))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		rec, err := replica.DecodeRecord(data)
+		if err != nil {
+			return
+		}
+		again, err := replica.DecodeRecord(rec.Encode(nil))
+		if err != nil {
+			t.Fatalf("does not decode what it encoded: %v", err)
+		}
+		if len(again.Proposals) != len(rec.Proposals) || again.N != rec.N || again.Stamp != rec.Stamp {
+			t.Fatalf("%+v became %+v", rec, again)
+		}
+	})
+}
+
+func FuzzReadCheckpoint(f *testing.F) {
+	f.Add([]byte("BONGSU checkpoint 1\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := replica.ReadCheckpoint(bytes.NewReader(data), nil); err == nil {
+			t.Error("random bytes pass as a checkpoint")
+		}
+	})
+}
+
+// Whatever a well-formed record proposes, the replica neither panics nor stops: it decides.
+func FuzzApply(f *testing.F) {
+	f.Add("sys.deliver", uint16(0), []byte("\x00\x00\x01\x01\x01\nledger.add\x00\x00\x00\x03amy"))
+	f.Add("sys.ack", uint16(9), []byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"))
+	f.Add("sys.rules", uint16(0), []byte("\x01"))
+	f.Add("sys.genesis", uint16(0), []byte("\x01\x01\x05seoul"))
+	f.Add("ledger.give", uint16(0), []byte("a b"))
+	f.Fuzz(func(t *testing.T, kind string, slot uint16, body []byte) {
+		store := mem.NewStore(1)
+		r, stop := replicatest.Start(t, replicatest.Options{Machines: []replica.Machine{ledger()}, Store: store, AllowBugs: true})
+		defer stop()
+		if _, ok := ledger().Kinds[kind]; !ok && kind != "sys.deliver" && kind != "sys.ack" && kind != "sys.rules" && kind != "sys.genesis" {
+			return // an unknown kind halts, as it must
+		}
+		_, _ = r.Submit(t.Context(), replica.Proposal{Kind: kind, Slot: id.Slot(slot % id.Slots), Body: body})
+		if s := r.Status(0); s.Err != nil {
+			halting := strings.HasPrefix(kind, "sys.") // rules of the future, messages of kinds unknown
+			if !halting {
+				t.Fatalf("halted: %v", s.Err)
+			}
+		}
+	})
+}

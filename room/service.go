@@ -1,0 +1,211 @@
+package room
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"time"
+
+	"bongsu/clock"
+	"bongsu/errs"
+	"bongsu/event"
+	"bongsu/id"
+	"bongsu/kv"
+	"bongsu/replica"
+)
+
+// Config says what the service works on. Replica, Server and Profile are required.
+type Config struct {
+	Replica *replica.Replica // has Machine among its machines
+	Server  id.ServerName    // of all users
+	// Profile is what a user is called; ok is false for one who does not exist.
+	Profile      func(r kv.Reader, user id.UserID) (p Profile, ok bool)
+	Version      event.RoomVersion // of new rooms; default 12
+	ReceiptDelay time.Duration     // how long receipts wait for each other; default 250 ms
+	Clock        clock.Clock       // default the system's
+	Log          *slog.Logger      // default discards
+}
+
+// Profile is what member events say of a user; an empty field is left out.
+type Profile struct{ DisplayName, AvatarURL string }
+
+// By is who does something, and on which device.
+type By struct {
+	User   id.UserID
+	Device id.DeviceID
+}
+
+// Service does in rooms what users ask for. It is safe for concurrent use.
+type Service struct {
+	cfg      Config
+	receipts *receiptQueue
+	profiles *profileQueue
+}
+
+// New makes the service and starts its two goroutines, which Close ends.
+func New(cfg Config) *Service {
+	if cfg.Version == "" {
+		cfg.Version = event.V12
+	}
+	if cfg.ReceiptDelay == 0 {
+		cfg.ReceiptDelay = 250 * time.Millisecond
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Service{cfg: cfg}
+	s.receipts = newReceiptQueue(s)
+	s.profiles = newProfileQueue(s)
+	return s
+}
+
+// Close writes the receipts that wait, finishes the member events being written, and ends.
+func (s *Service) Close() {
+	s.receipts.close()
+	s.profiles.close()
+}
+
+// Decided is an error that is the verdict on a proposal: reached when it was applied, the same at every site, and final.
+type Decided struct{ Err error }
+
+func (d Decided) Error() string { return d.Err.Error() }
+func (d Decided) Unwrap() error { return d.Err }
+
+// Decided tells the edge that this denial does not come from a state that may be behind.
+func (d Decided) Decided() {}
+
+// submit proposes a change to a room and returns the verdict's body.
+func (s *Service) submit(ctx context.Context, kind string, room id.RoomID, lane id.UserID, key replica.Key, body any) (event.Object, error) {
+	res, err := s.cfg.Replica.Submit(ctx, replica.Proposal{Kind: kind, Slot: id.SlotOf(room), Key: key, Body: marshal(body), Lane: string(lane)})
+	if err != nil {
+		return nil, Decided{err}
+	}
+	return res, nil
+}
+
+// submitEvent is submit for the kinds that answer with an event id.
+func (s *Service) submitEvent(ctx context.Context, kind string, room id.RoomID, lane id.UserID, key replica.Key, body any) (id.EventID, error) {
+	res, err := s.submit(ctx, kind, room, lane, key, body)
+	if err != nil {
+		return "", err
+	}
+	e, _ := res.String("event_id")
+	return id.EventID(e), nil
+}
+
+// maxTxn is the longest transaction id, in bytes.
+const maxTxn = 255
+
+// writeKey names a client's write: the same endpoint, with all that its path says, and transaction id.
+func writeKey(by By, txn string, path ...string) (replica.Key, error) {
+	if txn == "" || len(txn) > maxTxn {
+		return replica.Key{}, errs.New("room.Send", errs.Invalid, errs.InvalidParam, "a transaction id has 1 to %d bytes", maxTxn)
+	}
+	return replica.NewKey(by.User, by.Device, strings.Join(path, "\x00"), txn), nil
+}
+
+// canonical checks the content of an event and makes it canonical. It is refused here when it cannot fit into an event.
+func canonical(content []byte) (event.Object, error) {
+	const op = "room.Send"
+	if len(content) == 0 {
+		return event.Object("{}"), nil
+	}
+	out, err := event.Canonical(make([]byte, 0, len(content)), content)
+	switch {
+	case err != nil:
+		return nil, err
+	case out[0] != '{':
+		return nil, errs.New(op, errs.Invalid, errs.BadJSON, "the content of an event is an object")
+	case len(out) > event.MaxSize:
+		return nil, errs.New(op, errs.TooLarge, "", "the event is larger than %d bytes", event.MaxSize)
+	}
+	return out, nil
+}
+
+// Send sends an event that is not state. The same user, device, room, type and txn have one effect and get the same answer.
+//
+// Errors: Forbidden, TooLarge, Invalid with BadJSON for content that cannot be canonical.
+//
+// path 3/7: the message becomes a proposal to the room's state machine.
+func (s *Service) Send(ctx context.Context, by By, room id.RoomID, typ, txn string, content []byte) (id.EventID, error) {
+	c, err := canonical(content)
+	if err != nil {
+		return "", err
+	}
+	key, err := writeKey(by, txn, "send", string(room), typ)
+	if err != nil {
+		return "", err
+	}
+	body := sendBody{Room: room, Sender: by.User, Device: by.Device, Txn: txn, Type: typ, Content: json.RawMessage(c)}
+	if typ == event.TypeRedaction {
+		target, _ := c.String("redacts")
+		body.Redacts = id.EventID(target)
+	}
+	return s.submitEvent(ctx, kindSend, room, by.User, key, &body)
+}
+
+// Redact takes away the content of an event: one's own, or anybody's with the power to.
+//
+// Errors: Forbidden; NotFound if the room has no such event.
+func (s *Service) Redact(ctx context.Context, by By, room id.RoomID, target id.EventID, txn, reason string) (id.EventID, error) {
+	key, err := writeKey(by, txn, "redact", string(room), string(target))
+	if err != nil {
+		return "", err
+	}
+	content := event.Object("{}")
+	if reason != "" {
+		content = content.With("reason", event.AppendString(nil, reason))
+	}
+	body := sendBody{Room: room, Sender: by.User, Device: by.Device, Txn: txn, Type: event.TypeRedaction, Redacts: target, Content: json.RawMessage(content)}
+	return s.submitEvent(ctx, kindSend, room, by.User, key, &body)
+}
+
+// SendState sets a piece of state. Setting what is set already makes no new event: the id is that of the event that set it.
+//
+// Errors: Forbidden, TooLarge, Invalid.
+func (s *Service) SendState(ctx context.Context, by By, room id.RoomID, typ, key string, content []byte) (id.EventID, error) {
+	c, err := canonical(content)
+	if err != nil {
+		return "", err
+	}
+	if err := s.checkState(typ, key, c); err != nil {
+		return "", err
+	}
+	body := sendBody{Room: room, Sender: by.User, Device: by.Device, Type: typ, Key: key, Content: json.RawMessage(c)}
+	return s.submitEvent(ctx, kindState, room, by.User, replica.Key{}, &body)
+}
+
+// checkState refuses state that the rules of rooms would let through and that would make no sense.
+func (s *Service) checkState(typ, key string, content event.Object) error {
+	const op = "room.SendState"
+	if typ != event.TypeMember {
+		return nil
+	}
+	user, err := id.ParseUserID(key)
+	if err != nil {
+		return err
+	}
+	switch m, ok := content.String("membership"); {
+	case !ok:
+		return errs.New(op, errs.Invalid, errs.BadJSON, "a member event has a membership")
+	case m == "invite":
+		return s.known(user)
+	}
+	return nil
+}
+
+// known refuses to invite who cannot come: users of other servers, and users who do not exist.
+func (s *Service) known(user id.UserID) error {
+	const op = "room.Invite"
+	if user.Server() != s.cfg.Server {
+		return errs.New(op, errs.Forbidden, "", "%s is on another server, and this one does not federate", user)
+	}
+	if _, ok := s.cfg.Profile(s.cfg.Replica.Rows(), user); !ok {
+		return errs.New(op, errs.NotFound, "", "there is no user %s", user)
+	}
+	return nil
+}
