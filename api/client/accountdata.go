@@ -45,7 +45,7 @@ func (a Accounts) setAccountData(ctx context.Context, rq *Request) (any, error) 
 	}
 	typ := rq.Path("type")
 	if typ == account.TypeFullyRead || typ == account.TypePushRules {
-		return nil, errs.New("api.setAccountData", errs.Unsupported, errs.ServerControlled, "Cannot set %s through this API", typ)
+		return nil, errs.New("api.setAccountData", errs.Forbidden, errs.ServerControlled, "Cannot set %s through this API", typ)
 	}
 	content, err := rq.Object()
 	if err != nil {

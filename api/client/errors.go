@@ -67,7 +67,6 @@ var errorTable = [...]errorRow{
 	{errs.Unsupported, "", 400, "M_UNKNOWN"},
 	{errs.Unsupported, errs.UnsupportedVersion, 400, "M_UNSUPPORTED_ROOM_VERSION"},
 	{errs.Unsupported, errs.MethodNotAllowed, 405, "M_UNRECOGNIZED"},
-	{errs.Unsupported, errs.ServerControlled, 405, "M_BAD_JSON"}, // setAccountData
 }
 
 // lookup is the row of code, or else of kind, or else of Internal.
