@@ -137,16 +137,15 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	if err := registry.Register(s.collector()); err != nil {
 		return err
 	}
-	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
 	s.api, err = client.New(client.Config{
-		Sessions: accounts, Fresh: s.replica,
+		Sessions: sessions{s.accounts}, Fresh: s.replica,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
 		Limits: client.Limits{Off: s.cfg.API.RateLimits == "off"},
 		Clock:  s.clock, Log: s.log, Registry: registry,
 	}, client.Routes(client.Endpoints{
 		Meta: client.Meta{PublicURL: s.cfg.PublicURL, Health: s.health, Status: s.status,
 			Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})},
-		Accounts: accounts,
+		Accounts: client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration},
 		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts},
 		Keys:     client.Keys{Service: s.keys},
 	}))

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"bongsu/account"
+	"bongsu/api/client"
 	"bongsu/auth"
 	"bongsu/id"
 	"bongsu/keys"
@@ -57,4 +58,13 @@ func devicesOf(r kv.Reader, user id.UserID) []keys.Device {
 		out = append(out, keys.Device{ID: d.ID, Name: d.Name})
 	}
 	return out
+}
+
+// sessions shows the edge who a token belongs to.
+type sessions struct{ accounts *account.Service }
+
+// Authenticate implements client.Sessions.
+func (s sessions) Authenticate(_ context.Context, token string) (client.Session, error) {
+	ses, err := s.accounts.Authenticate(token)
+	return client.Session(ses), err
 }

@@ -87,18 +87,18 @@ type filterPart struct {
 }
 
 type filterShape struct {
-	Fields      []string    `json:"event_fields"`
-	Format      string      `json:"event_format"`
+	Fields      []string   `json:"event_fields"`
+	Format      string     `json:"event_format"`
 	Presence    filterPart `json:"presence"`
 	AccountData filterPart `json:"account_data"`
 	Room        struct {
 		Rooms       []id.RoomID `json:"rooms"`
 		NotRooms    []id.RoomID `json:"not_rooms"`
 		Leave       bool        `json:"include_leave"`
-		Ephemeral   filterPart `json:"ephemeral"`
-		State       filterPart `json:"state"`
-		Timeline    filterPart `json:"timeline"`
-		AccountData filterPart `json:"account_data"`
+		Ephemeral   filterPart  `json:"ephemeral"`
+		State       filterPart  `json:"state"`
+		Timeline    filterPart  `json:"timeline"`
+		AccountData filterPart  `json:"account_data"`
 	} `json:"room"`
 }
 
