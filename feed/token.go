@@ -57,7 +57,7 @@ func ParseToken(s string) (Token, error) {
 		return bad()
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(s[1:])
-	if err != nil || raw[0] != tokenFormat {
+	if err != nil || len(raw) == 0 || raw[0] != tokenFormat { // the decoder skips line breaks
 		return bad()
 	}
 	d := tokenReader{data: raw[1:]}

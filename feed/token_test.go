@@ -43,7 +43,7 @@ func TestToken(t *testing.T) {
 }
 
 func FuzzToken(f *testing.F) {
-	for _, s := range []string{"", "s", "p123", "sAQEB", "s72594_4483_1934", "s=", "sAQABAAAAAAAAAA"} {
+	for _, s := range []string{"", "s", "s\n", "p123", "sAQEB", "s72594_4483_1934", "s=", "sAQABAAAAAAAAAA"} {
 		f.Add(s)
 	}
 	f.Add(Token{Epoch: 1, Positions: []journal.Position{1, 2, 3, 4}, Inbox: End(3)}.String())
