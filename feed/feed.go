@@ -32,9 +32,11 @@ import (
 	"bongsu/account"
 	"bongsu/clock"
 	"bongsu/ephemeral"
+	"bongsu/errs"
 	"bongsu/id"
 	"bongsu/pushrule"
 	"bongsu/replica"
+	"bongsu/room"
 )
 
 // Config says what the feed works on. Replica and Typing are required.
@@ -58,6 +60,8 @@ type Feed struct {
 	pace     pace
 	origin   uint32
 	defaults *pushrule.Set // of whoever has changed nothing
+
+	buffers sync.Pool // of *[]byte, in which answers are put together
 
 	filters struct {
 		sync.Mutex
@@ -131,8 +135,23 @@ func (f *Feed) Waiting() int { return f.hub.waiting() }
 // maxFilters bounds the parsed filters that are kept.
 const maxFilters = 1024
 
+// stored is a filter that was defined before, perhaps at another site and just now.
+func (f *Feed) stored(ctx context.Context, user id.UserID, name string) (json.RawMessage, error) {
+	if raw := account.Filter(f.r.Rows(), user, name); raw != nil {
+		return raw, nil
+	}
+	if err := f.r.CatchUp(ctx); err != nil {
+		return nil, errs.Wrap("feed.Sync", err)
+	}
+	raw := account.Filter(f.r.Rows(), user, name)
+	if raw == nil {
+		return nil, badParam("there is no filter %q", name)
+	}
+	return raw, nil
+}
+
 // filter is the filter that a request names or contains; none means everything.
-func (f *Feed) filter(user id.UserID, s string) (*Filter, error) {
+func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*Filter, error) {
 	if s == "" {
 		return &Filter{}, nil
 	}
@@ -148,8 +167,9 @@ func (f *Feed) filter(user id.UserID, s string) (*Filter, error) {
 	}
 	raw := json.RawMessage(s)
 	if s[0] != '{' {
-		if raw = account.Filter(f.r.Rows(), user, s); raw == nil {
-			return nil, badParam("there is no filter %q", s)
+		var err error
+		if raw, err = f.stored(ctx, user, s); err != nil {
+			return nil, err
 		}
 	}
 	parsed, err := ParseFilter(raw)
@@ -169,3 +189,16 @@ func (f *Feed) filter(user id.UserID, s string) (*Filter, error) {
 }
 
 func (f *Feed) now() time.Time { return f.cfg.Clock.Now() }
+
+// Place is the place in a room's history that a token from /sync stands for: everything up to it was sent. Errors are those of
+// ParseToken; a token of another epoch is one, too.
+func (f *Feed) Place(token string, r id.RoomID) (room.Place, error) {
+	t, err := ParseToken(token)
+	if err != nil {
+		return room.Place{}, err
+	}
+	if t.Epoch != f.cfg.Epoch || len(t.Positions) != f.r.Partitions() {
+		return room.Place{}, badParam("the sync token is no longer valid")
+	}
+	return End(t.Positions[replica.PartitionOf(id.SlotOf(r), len(t.Positions))]), nil
+}

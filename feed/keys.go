@@ -1,6 +1,8 @@
 package feed
 
 import (
+	"context"
+	"maps"
 	"slices"
 
 	"bongsu/event"
@@ -64,10 +66,59 @@ func (a *answer) toDevice() {
 	}
 }
 
-// deviceLists writes whose devices the client must look at again, and whose no longer: of users who share an encrypted room with
-// the user.
+// deviceLists writes whose devices the client must look at again, and whose no longer.
 func (a *answer) deviceLists() {
-	changed, left := map[id.UserID]bool{}, map[id.UserID]bool{}
+	changed, left := a.devices()
+	if len(changed)+len(left) == 0 {
+		return
+	}
+	a.news = true
+	a.key("device_lists", "{")
+	a.users("changed", changed)
+	a.users("left", left)
+	a.close("}")
+}
+
+// KeyChanges are the users whose devices a client must look at again if it has done so up to the token from, and those whose
+// devices no longer concern it. What has happened after the token to is in it as well. Errors are those of Sync.
+func (f *Feed) KeyChanges(ctx context.Context, user id.UserID, from, to string) (changed, left []id.UserID, err error) {
+	since, err := f.since(ctx, from)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := f.since(ctx, to); err != nil {
+		return nil, nil, err
+	}
+	if since == nil {
+		since = &Token{Positions: make([]journal.Position, f.r.Partitions())}
+	}
+	vis := f.hub.enter(user, f.r.Partitions(), f.now())
+	view := f.r.View()
+	defer view.Close()
+	a := f.answer(&Request{User: user}, &Filter{}, since, vis, view)
+	for _, s := range a.seats {
+		switch {
+		case s.State != roomstate.Join:
+		case a.from(s.p).Before(s.Since):
+			a.entered = append(a.entered, s)
+		case s.watch.event.Load() > uint64(since.Positions[s.p]):
+			if v, ok := room.Open(a.view, s.Room); ok && a.from(s.p).Before(v.LastState) {
+				for m := range v.Members() {
+					if a.from(s.p).Before(m.Ref.Place) {
+						a.move(s.Room, id.UserID(m.Key), m.Membership)
+					}
+				}
+			}
+		}
+	}
+	c, l := a.devices()
+	return sorted(c), sorted(l), nil
+}
+
+// devices are the users whose devices the client must look at again, and whose no longer: among those who share an encrypted
+// room with the user.
+func (a *answer) devices() (changed, left map[id.UserID]bool) {
+	changed, left = map[id.UserID]bool{}, map[id.UserID]bool{}
 	a.f.hub.mu.Lock()
 	lists := slices.Clone(a.f.hub.lists)
 	a.f.hub.mu.Unlock()
@@ -106,14 +157,7 @@ func (a *answer) deviceLists() {
 		}
 	}
 	a.gone(left)
-	if len(changed)+len(left) == 0 {
-		return
-	}
-	a.news = true
-	a.key("device_lists", "{")
-	a.users("changed", changed)
-	a.users("left", left)
-	a.close("}")
+	return changed, left
 }
 
 // gone adds those whom the user lost sight of by leaving rooms.
@@ -153,14 +197,11 @@ func encrypted(v *room.View) bool {
 	return ok
 }
 
+func sorted(set map[id.UserID]bool) []id.UserID { return slices.Sorted(maps.Keys(set)) }
+
 func (a *answer) users(name string, set map[id.UserID]bool) {
-	list := make([]id.UserID, 0, len(set))
-	for u := range set {
-		list = append(list, u)
-	}
-	slices.Sort(list)
 	a.key(name, "[")
-	for _, u := range list {
+	for _, u := range sorted(set) {
 		a.elem()
 		a.str(string(u))
 	}

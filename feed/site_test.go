@@ -183,7 +183,7 @@ type eventJSON struct {
 // sync asks once; the answer must be JSON.
 func (st *site) sync(ctx context.Context, rq Request) *response {
 	st.t.Helper()
-	out, err := st.Sync(ctx, rq, nil)
+	out, err := st.Sync(ctx, rq)
 	st.must(err)
 	return st.parse(out)
 }

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"time"
@@ -37,12 +38,12 @@ const (
 	MaxTimeout = 2 * time.Minute
 )
 
-// Sync appends the answer to dst. Errors: Invalid for a token or filter that is none; Unavailable when this site is behind the
+// Sync is the answer. Errors: Invalid for a token or filter that is none; Unavailable when this site is behind the
 // token. When ctx ends the answer is what there is.
 //
 // path 7/7: what was written comes to everybody who may see it.
-func (f *Feed) Sync(ctx context.Context, rq Request, dst []byte) ([]byte, error) {
-	filter, err := f.filter(rq.User, rq.Filter)
+func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
+	filter, err := f.filter(ctx, rq.User, rq.Filter)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func (f *Feed) Sync(ctx context.Context, rq Request, dst []byte) ([]byte, error)
 			f.breathe(ctx, vis.v)
 			vis = f.hub.enter(rq.User, f.r.Partitions(), f.now())
 		}
-		out, news := f.look(&rq, filter, since, vis, dst)
+		out, news := f.look(&rq, filter, since, vis)
 		if news || !waits {
 			f.pace.note(f.now())
 			if waits {
@@ -155,14 +156,35 @@ type member struct {
 	now  roomstate.Membership
 }
 
+// keepBuffer is the largest buffer that is kept for the next answer.
+const keepBuffer = 64 << 10
+
 // look writes what is new since the token; news is false if nothing is.
-func (f *Feed) look(rq *Request, filter *Filter, since *Token, vis visit, dst []byte) (out []byte, news bool) {
+func (f *Feed) look(rq *Request, filter *Filter, since *Token, vis visit) (out []byte, news bool) {
+	buf, ok := f.buffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
 	view := f.r.View()
 	defer view.Close()
+	a := f.answer(rq, filter, since, vis, view)
+	a.b = (*buf)[:0]
+	a.accountData()
+	a.write()
+	if cap(a.b) <= keepBuffer {
+		out = bytes.Clone(a.b)
+		*buf = a.b
+		f.buffers.Put(buf)
+		return out, a.news
+	}
+	return a.b, a.news
+}
+
+// answer begins an answer from a view.
+func (f *Feed) answer(rq *Request, filter *Filter, since *Token, vis visit, view *replica.View) *answer {
 	f.hub.await(view.Positions())
 	a := &answer{f: f, rq: rq, filter: filter, since: since, vis: vis, view: view, now: f.now().UnixMilli(),
 		news: since == nil || rq.FullState}
-	a.b = dst
 	a.next = Token{Epoch: f.cfg.Epoch, Positions: view.Positions(), Origin: f.origin}
 	a.next.Inbox = End(a.at(vis.v.home))
 	// The number is taken before rooms are asked: what changes in between is sent twice rather than never.
@@ -175,9 +197,7 @@ func (f *Feed) look(rq *Request, filter *Filter, since *Token, vis visit, dst []
 		a.since = &anew
 	}
 	a.seats = f.hub.seats(vis, view)
-	a.accountData()
-	a.write()
-	return a.b, a.news
+	return a
 }
 
 // at is where this answer ends in a partition, from where it begins.
