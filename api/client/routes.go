@@ -8,6 +8,7 @@ type Endpoints struct {
 	Accounts Accounts // registration, login, devices, profiles, account data, filters, push rules
 	Rooms    Rooms    // rooms, members, events, receipts
 	Keys     Keys     // end-to-end encryption, messages to devices
+	Sync     Sync     // what is new, who is typing
 }
 
 // Routes is the route table: every endpoint there is, and the only place where one is registered.
@@ -17,5 +18,6 @@ func Routes(e Endpoints) []Route {
 		e.Accounts.Routes(),
 		e.Rooms.Routes(),
 		e.Keys.Routes(),
+		e.Sync.Routes(),
 	)
 }

@@ -1,0 +1,99 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"bongsu/ephemeral"
+	"bongsu/errs"
+	"bongsu/feed"
+	"bongsu/kv"
+	"bongsu/room"
+)
+
+// Sync are the endpoints that tell clients what is new, and who is typing.
+type Sync struct {
+	Feed   *feed.Feed
+	Typing *ephemeral.Typing
+	Rows   kv.Reader // the newest rows
+}
+
+// Routes are the endpoints of syncing.
+func (s Sync) Routes() []Route {
+	const v3 = "/_matrix/client/v3/"
+	return []Route{
+		{Op: "sync", Method: "GET", Path: v3 + "sync", LongPoll: true, Handle: s.sync},
+		{Op: "setTyping", Method: "PUT", Path: v3 + "rooms/{roomId}/typing/{userId}", Handle: s.setTyping},
+	}
+}
+
+func (s Sync) sync(ctx context.Context, r *Request) (any, error) {
+	rq := feed.Request{User: r.User(), Device: r.Device(), Draining: r.Draining()}
+	var err error
+	if rq.Since, err = r.Query("since"); err != nil {
+		return nil, err
+	}
+	if rq.Filter, err = r.Query("filter"); err != nil {
+		return nil, err
+	}
+	if rq.FullState, err = r.QueryBool("full_state"); err != nil {
+		return nil, err
+	}
+	if rq.Timeout, err = r.QueryMillis("timeout", 0, feed.MaxTimeout); err != nil {
+		return nil, err
+	}
+	// Presence is not offered; what a client says of its own is checked and goes nowhere.
+	if _, err = r.QueryOneOf("set_presence", "online", "online", "offline", "unavailable"); err != nil {
+		return nil, err
+	}
+	out, err := s.Feed.Sync(ctx, rq)
+	if err != nil {
+		return nil, errs.Wrap("api.sync", err)
+	}
+	return Raw(out), nil
+}
+
+// typingTime is how long somebody types who does not say how long.
+const typingTime = 30 * time.Second
+
+func (s Sync) setTyping(_ context.Context, r *Request) (any, error) {
+	const op = "api.setTyping"
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	user, err := r.UserID("userId")
+	if err != nil {
+		return nil, err
+	}
+	if user != r.User() {
+		return nil, errs.New(op, errs.Forbidden, "", "you can say only of yourself that you are typing")
+	}
+	var body struct {
+		Typing  *bool  `json:"typing"`
+		Timeout *int64 `json:"timeout"` // milliseconds
+	}
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	if body.Typing == nil {
+		return nil, errs.New(op, errs.Invalid, errs.MissingParam, "typing is missing")
+	}
+	v, ok := room.Open(s.Rows, in)
+	if !ok || !v.IsJoined(user) {
+		return nil, errs.New(op, errs.Forbidden, "", "you are not in the room")
+	}
+	if !*body.Typing {
+		s.Typing.Stop(in, user)
+		return nil, nil
+	}
+	d := typingTime
+	if body.Timeout != nil {
+		if *body.Timeout < 0 {
+			return nil, errs.New(op, errs.Invalid, errs.InvalidParam, "timeout is negative")
+		}
+		d = time.Duration(min(*body.Timeout, ephemeral.MaxTyping.Milliseconds())) * time.Millisecond
+	}
+	s.Typing.Start(in, user, d)
+	return nil, nil
+}

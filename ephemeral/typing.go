@@ -1,0 +1,226 @@
+// Package ephemeral keeps what is true for seconds and never enters the journal: who is typing.
+//
+// Invariants: a room's typists and its sequence number change together, and every change of them has a greater number than
+// all before it at this site. A user who says nothing more stops typing when the time that they named is over.
+//
+// Limits: numbers mean something in this run of this site only; Origin names it. What is known of rooms in which nobody types
+// any more is dropped beyond keepQuiet rooms; Floor tells.
+package ephemeral
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"bongsu/clock"
+	"bongsu/id"
+)
+
+const (
+	// MaxTyping is the longest time that a user types without saying so again.
+	MaxTyping = 2 * time.Minute
+	// keepQuiet is how many rooms without typists are remembered, so that clients learn that typing has ended.
+	keepQuiet = 4096
+)
+
+// Config says what typing needs; the zero value works.
+type Config struct {
+	Clock clock.Clock // default the system's
+	// Changed is called after a room's typists have changed; it must be quick and may not call back. Nil: nobody cares.
+	Changed func(room id.RoomID)
+}
+
+// Typing knows who types where. It is safe for concurrent use.
+type Typing struct {
+	cfg Config
+
+	mu     sync.Mutex
+	rooms  map[id.RoomID]*typists
+	quiet  int // rooms without typists
+	seq    uint64
+	floor  uint64
+	timer  *time.Timer // fires at the earliest end; nil while nobody types
+	closed bool
+}
+
+type typists struct {
+	seq   uint64
+	until map[id.UserID]time.Time
+}
+
+// New makes one in which nobody types.
+func New(cfg Config) *Typing {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System{}
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(id.RoomID) {}
+	}
+	return &Typing{cfg: cfg, rooms: map[id.RoomID]*typists{}}
+}
+
+// Start says that a user types in a room, for at most d, which is bounded by MaxTyping.
+func (t *Typing) Start(room id.RoomID, user id.UserID, d time.Duration) {
+	d = min(d, MaxTyping)
+	if d <= 0 {
+		t.Stop(room, user)
+		return
+	}
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return
+	}
+	r := t.rooms[room]
+	if r == nil {
+		r = &typists{until: map[id.UserID]time.Time{}}
+		t.rooms[room] = r
+		t.quiet++
+	}
+	_, already := r.until[user]
+	if len(r.until) == 0 {
+		t.quiet--
+	}
+	r.until[user] = t.cfg.Clock.Now().Add(d)
+	if !already {
+		t.touch(r)
+	}
+	t.arm(d)
+	t.mu.Unlock()
+	if !already {
+		t.cfg.Changed(room)
+	}
+}
+
+// Stop says that a user no longer types in a room.
+func (t *Typing) Stop(room id.RoomID, user id.UserID) {
+	t.mu.Lock()
+	r := t.rooms[room]
+	typed := r != nil && r.drop(user)
+	if typed {
+		t.touch(r)
+		t.quieten(r)
+	}
+	t.mu.Unlock()
+	if typed {
+		t.cfg.Changed(room)
+	}
+}
+
+func (r *typists) drop(user id.UserID) bool {
+	_, ok := r.until[user]
+	delete(r.until, user)
+	return ok
+}
+
+// touch gives a room the next number; t.mu is held.
+func (t *Typing) touch(r *typists) {
+	t.seq++
+	r.seq = t.seq
+}
+
+// quieten counts a room in which the last user has stopped, and forgets such rooms when there are too many; t.mu is held.
+func (t *Typing) quieten(r *typists) {
+	if len(r.until) > 0 {
+		return
+	}
+	if t.quiet++; t.quiet <= keepQuiet {
+		return
+	}
+	for room, r := range t.rooms {
+		if len(r.until) == 0 {
+			delete(t.rooms, room)
+		}
+	}
+	t.quiet, t.floor = 0, t.seq
+}
+
+// arm makes sure that the timer fires within d; t.mu is held.
+func (t *Typing) arm(d time.Duration) {
+	if t.timer == nil {
+		t.timer = time.AfterFunc(d, t.expire)
+		return
+	}
+	// A timer that is set for earlier finds nothing and sets itself again; one that is set for later must be moved.
+	next := t.earliest()
+	t.timer.Reset(max(next.Sub(t.cfg.Clock.Now()), 0))
+}
+
+// earliest is when the first typist's time is over, zero if nobody types; t.mu is held.
+func (t *Typing) earliest() (first time.Time) {
+	for _, r := range t.rooms {
+		for _, at := range r.until {
+			if first.IsZero() || at.Before(first) {
+				first = at
+			}
+		}
+	}
+	return first
+}
+
+// expire ends the time of those whose time is over.
+func (t *Typing) expire() {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return
+	}
+	now := t.cfg.Clock.Now()
+	var changed []id.RoomID
+	for room, r := range t.rooms {
+		before := len(r.until)
+		for user, at := range r.until {
+			if !at.After(now) {
+				delete(r.until, user)
+			}
+		}
+		if len(r.until) < before {
+			t.touch(r)
+			changed = append(changed, room)
+			t.quieten(r)
+		}
+	}
+	if next := t.earliest(); next.IsZero() {
+		t.timer = nil
+	} else {
+		t.timer.Reset(max(next.Sub(now), time.Millisecond))
+	}
+	t.mu.Unlock()
+	for _, room := range changed {
+		t.cfg.Changed(room)
+	}
+}
+
+// In is who types in a room, ordered by id, and the number of the last change there; 0: none is known.
+func (t *Typing) In(room id.RoomID) ([]id.UserID, uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.rooms[room]
+	if r == nil {
+		return nil, 0
+	}
+	users := make([]id.UserID, 0, len(r.until))
+	for u := range r.until {
+		users = append(users, u)
+	}
+	slices.Sort(users)
+	return users, r.seq
+}
+
+// Seq is the number of the last change anywhere, and the number up to which changes may have been forgotten: who has seen
+// less than floor must be told of all rooms in which somebody types.
+func (t *Typing) Seq() (seq, floor uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.seq, t.floor
+}
+
+// Close stops the clock. Nothing changes any more.
+func (t *Typing) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+}

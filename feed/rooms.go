@@ -1,0 +1,273 @@
+package feed
+
+import (
+	"slices"
+
+	"bongsu/event"
+	"bongsu/id"
+	"bongsu/room"
+	"bongsu/roomstate"
+)
+
+// joined writes the rooms that the user is in and that have something new.
+func (a *answer) joined() {
+	for _, s := range a.seats {
+		if s.State != roomstate.Join || !a.filter.Room.room(s.Room) {
+			continue
+		}
+		entered := a.since == nil || a.from(s.p).Before(s.Since)
+		if entered && a.since != nil {
+			a.entered = append(a.entered, s)
+		}
+		if !entered && !a.rq.FullState && !a.mayHaveNews(s) {
+			continue
+		}
+		mark := a.mark()
+		a.name(string(s.Room), "{")
+		if !a.joinedRoom(s, entered) {
+			a.back(mark)
+			continue
+		}
+		a.close("}")
+	}
+}
+
+// mayHaveNews reports whether it is worth looking at a room that the client knows.
+func (a *answer) mayHaveNews(s *seat) bool {
+	since := uint64(a.since.Positions[s.p])
+	return s.watch.event.Load() > since || s.watch.receipt.Load() > since || len(a.data[s.Room]) > 0 || a.newTyping(s.Room)
+}
+
+// newTyping reports whether somebody has begun or stopped to type in a room.
+func (a *answer) newTyping(r id.RoomID) bool {
+	if !a.typing {
+		return false
+	}
+	users, seq := a.f.cfg.Typing.In(r)
+	if a.since == nil || a.since.Ephemeral == 0 {
+		return len(users) > 0
+	}
+	return seq > a.since.Ephemeral
+}
+
+// joinedRoom writes what is new in a joined room, or nothing and false.
+func (a *answer) joinedRoom(s *seat, entered bool) bool {
+	v, ok := room.Open(a.view, s.Room)
+	if !ok {
+		return false // the list of rooms is derived from the room: it is there
+	}
+	full := entered || a.rq.FullState
+	after := a.from(s.p)
+	begin := a.mark()
+	var t timeline
+	if full || after.Before(v.LastEvent) {
+		t = a.cut(&v, s, entered)
+		if full || len(t.events) > 0 || t.limited {
+			a.stateAndTimeline(&v, t, full)
+		}
+	}
+	seen := after
+	if full {
+		seen = room.Place{}
+	}
+	a.events("ephemeral", func() { a.ephemeral(&v, s, seen) })
+	entries := a.data[s.Room]
+	if full {
+		entries = a.everything(s.Room)
+	}
+	a.events("account_data", func() { a.accountEvents(entries) })
+	if a.grown(begin) == 0 {
+		return false
+	}
+	notify, highlight := a.unread(&v, s, t)
+	a.key("unread_notifications", `{"highlight_count":`)
+	a.int(highlight)
+	a.key("notification_count", "")
+	a.int(notify)
+	a.close("}")
+	return true
+}
+
+// ephemeral writes receipts that were given after a place, and who types.
+func (a *answer) ephemeral(v *room.View, s *seat, after room.Place) {
+	filter := &a.filter.Room.Ephemeral
+	if !filter.room(s.Room) {
+		return
+	}
+	if after.Before(v.LastReceipt) && filter.typ("m.receipt") {
+		a.receipts(v, after)
+	}
+	full := after == room.Place{}
+	if filter.typ("m.typing") && (a.newTyping(s.Room) || full) {
+		users, _ := a.f.cfg.Typing.In(s.Room)
+		if full && len(users) == 0 {
+			return
+		}
+		a.elem()
+		a.b = append(a.b, `{"content":{"user_ids":[`...)
+		for _, u := range users {
+			a.elem()
+			a.str(string(u))
+		}
+		a.close(`]},"type":"m.typing"}`)
+	}
+}
+
+// receipts writes the receipts that were given after a place; private ones are for their user alone. A user can have read one event in
+// several threads, which is said in events of their own, since the form has place for one.
+func (a *answer) receipts(v *room.View, after room.Place) {
+	var list []room.Receipt
+	for r := range v.Receipts(after, End(a.at(a.partition(v)))) {
+		if r.Type != room.ReadPrivate || r.User == a.rq.User {
+			list = append(list, r)
+		}
+	}
+	slices.SortStableFunc(list, func(x, y room.Receipt) int {
+		if c := compare(x.Event, y.Event); c != 0 {
+			return c
+		}
+		if c := compare(x.Type, y.Type); c != 0 {
+			return c
+		}
+		return compare(x.User, y.User)
+	})
+	for len(list) > 0 {
+		list = a.receiptEvent(list)
+	}
+}
+
+// receiptEvent writes one event of sorted receipts and returns those that have no place in it.
+func (a *answer) receiptEvent(list []room.Receipt) (rest []room.Receipt) {
+	a.elem()
+	a.b = append(a.b, `{"content":{`...)
+	var last room.Receipt
+	for i, r := range list {
+		switch {
+		case i > 0 && r.Event == last.Event && r.Type == last.Type && r.User == last.User:
+			rest = append(rest, r)
+			continue
+		case i == 0 || r.Event != last.Event:
+			if i > 0 {
+				a.close("}}")
+			}
+			a.name(string(r.Event), "{")
+			a.name(r.Type, "{")
+		case r.Type != last.Type:
+			a.close("}")
+			a.name(r.Type, "{")
+		}
+		last = r
+		a.name(string(r.User), `{"ts":`)
+		a.int(r.TS)
+		if r.Thread != "" {
+			a.key("thread_id", "")
+			a.str(r.Thread)
+		}
+		a.close("}")
+	}
+	a.close(`}}},"type":"m.receipt"}`)
+	return rest
+}
+
+func compare[T ~string](x, y T) int {
+	switch {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+// invited writes the rooms that the user has been invited to, or has knocked at, since the token.
+func (a *answer) invited(state roomstate.Membership, name string) {
+	for _, s := range a.seats {
+		if s.State != state || !a.filter.Room.room(s.Room) || a.since != nil && !a.rq.FullState && !a.from(s.p).Before(s.Place) {
+			continue
+		}
+		v, ok := room.Open(a.view, s.Room)
+		if !ok {
+			continue
+		}
+		a.name(string(s.Room), "{")
+		a.events(name, func() {
+			for _, ev := range v.Stripped(a.rq.User) {
+				a.elem()
+				a.b = ev.AppendStripped(a.b)
+			}
+		})
+		a.close("}")
+	}
+}
+
+// left writes the rooms that the user has left since the token: what happened until then. From the beginning, and with the full
+// state, they are written only if the filter wants them.
+func (a *answer) left() {
+	for _, s := range a.seats {
+		if s.State != roomstate.Leave && s.State != roomstate.Ban || s.Forgotten || !a.filter.Room.room(s.Room) {
+			continue
+		}
+		if a.since == nil {
+			if !a.filter.Room.IncludeLeave {
+				continue
+			}
+		} else if !a.from(s.p).Before(s.Place) {
+			continue
+		}
+		if v, ok := room.Open(a.view, s.Room); ok {
+			a.name(string(s.Room), "{")
+			a.leftRoom(&v, s)
+			a.close("}")
+		}
+	}
+}
+
+// stay is a user's last time in a room, as far as it lies after a place.
+type stay struct {
+	from  room.Place // of the join; zero if the user was in the room at that place
+	until room.Place // of what ended it
+	any   bool       // there was one
+	known bool       // the user was in the room at that place
+}
+
+func lastStay(v *room.View, user id.UserID, after, upto room.Place) stay {
+	was, ok := v.StateRowAt(after, event.TypeMember, string(user))
+	in := ok && was.Membership == roomstate.Join
+	st := stay{known: in, any: in}
+	for m := range v.StateChanges(event.TypeMember, string(user), after, upto) {
+		joined := m.Membership == roomstate.Join
+		switch {
+		case joined && !in:
+			st.from, st.any = m.Ref.Place, true
+		case !joined && in:
+			st.until = m.Ref.Place
+		}
+		in = joined
+	}
+	return st
+}
+
+func (a *answer) leftRoom(v *room.View, s *seat) {
+	after := a.from(s.p)
+	st := lastStay(v, a.rq.User, after, s.Place)
+	if !st.any { // an invitation that was refused or taken back, a ban: that is all there is to see
+		own, ok := v.At(s.Place)
+		if ok {
+			a.writeTimeline(v, timeline{events: []room.Stored{own}, start: room.Before(s.Place)})
+		}
+		return
+	}
+	full := !st.known
+	t := timeline{after: after}
+	if full && a.since != nil {
+		t.after, t.limited = room.Before(st.from), true
+	}
+	sight := v.Sight(a.rq.User)
+	t.read(v, &a.filter.Room.Timeline, st.until, &sight)
+	if st.until.Before(s.Place) && a.filter.Room.Timeline.limit() > 0 { // a ban or another change after it
+		if own, ok := v.At(s.Place); ok {
+			t.events = append(t.events, own)
+		}
+	}
+	a.stateAndTimeline(v, t, full)
+}

@@ -1,0 +1,290 @@
+package feed
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"time"
+
+	"bongsu/account"
+	"bongsu/errs"
+	"bongsu/id"
+	"bongsu/journal"
+	"bongsu/pushrule"
+	"bongsu/replica"
+	"bongsu/room"
+	"bongsu/roomstate"
+)
+
+// Request is one /sync.
+type Request struct {
+	User      id.UserID
+	Device    id.DeviceID
+	Since     string        // next_batch of an earlier answer; empty: from the beginning
+	Timeout   time.Duration // how long to wait for something new
+	Filter    string        // a filter's id, or the filter itself; empty: everything
+	FullState bool
+	Draining  <-chan struct{} // closed when waiting must end; may be nil
+}
+
+func badParam(format string, args ...any) error {
+	return errs.New("feed.Sync", errs.Invalid, errs.InvalidParam, format, args...)
+}
+
+const (
+	// catchUp is how long a token that is ahead of this site is waited for.
+	catchUp = 1500 * time.Millisecond
+	// MaxTimeout is the longest time that a request waits.
+	MaxTimeout = 2 * time.Minute
+)
+
+// Sync is the answer. Errors: Invalid for a token or filter that is none; Unavailable when this site is behind the
+// token. When ctx ends the answer is what there is.
+//
+// path 7/7: what was written comes to everybody who may see it.
+func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
+	filter, err := f.filter(ctx, rq.User, rq.Filter)
+	if err != nil {
+		return nil, err
+	}
+	since, err := f.since(ctx, rq.Since)
+	if err != nil {
+		return nil, err
+	}
+	waits := rq.Timeout > 0 && since != nil && !rq.FullState
+	deadline := f.now().Add(min(rq.Timeout, MaxTimeout))
+	for {
+		vis := f.hub.enter(rq.User, f.r.Partitions(), f.now())
+		if waits {
+			f.breathe(ctx, vis.v)
+			vis = f.hub.enter(rq.User, f.r.Partitions(), f.now())
+		}
+		out, news := f.look(&rq, filter, since, vis)
+		if news || !waits {
+			f.pace.note(f.now())
+			if waits {
+				f.hub.leave(vis.v, f.now())
+			}
+			return out, nil
+		}
+		waits = f.hub.wait(ctx, vis, rq.Device, deadline, f.now, rq.Draining, f.stopped.Done()) && f.now().Before(deadline)
+	}
+}
+
+// since reads the token and waits until this site has got that far. It is nil where the answer begins anew: without a token, and
+// for one from before the journal was recovered.
+func (f *Feed) since(ctx context.Context, s string) (*Token, error) {
+	if s == "" {
+		return nil, nil //nolint:nilnil // no token is a valid answer
+	}
+	t, err := ParseToken(s)
+	if err != nil {
+		return nil, err
+	}
+	if t.Epoch != f.cfg.Epoch || len(t.Positions) != f.r.Partitions() {
+		return nil, nil //nolint:nilnil // likewise
+	}
+	if f.hub.reached(t.Positions) {
+		return &t, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	for i, pos := range t.Positions {
+		if err := f.r.WaitFor(ctx, journal.Partition(i), pos); err != nil {
+			e := errs.New("feed.Sync", errs.Unavailable, "", "this site is behind; try again")
+			e.RetryAfter, e.Err = time.Second, err
+			return nil, e
+		}
+	}
+	return &t, nil
+}
+
+func (h *hub) reached(at []journal.Position) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return covers(h.seen, at)
+}
+
+// breathe waits, under load, until a user who has just been answered may be answered again.
+func (f *Feed) breathe(ctx context.Context, v *viewer) {
+	now := f.now()
+	gap := f.pace.gap(now)
+	if gap == 0 {
+		return
+	}
+	f.hub.mu.Lock()
+	left := gap - now.Sub(v.answered)
+	f.hub.mu.Unlock()
+	if left <= 0 {
+		return
+	}
+	t := time.NewTimer(left)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-f.stopped.Done():
+	}
+}
+
+// answer is an answer in the making.
+type answer struct {
+	writer
+	f      *Feed
+	rq     *Request
+	filter *Filter
+	since  *Token // nil: everything is new
+	vis    visit
+	view   *replica.View
+	next   Token
+	seats  []*seat
+	now    int64 // Unix milliseconds
+	news   bool  // there is something that a client would want to be woken for
+	typing bool  // somebody may have begun or stopped to type
+	rules  *pushrule.Set
+
+	entered []*seat // rooms that the user has come into since the token
+	moved   []member
+	data    map[id.RoomID][]account.Entry // what is new, by room; "" is the account
+	all     map[id.RoomID][]account.Entry // everything there is; nil until asked for
+}
+
+// member is another user's membership that changed in a room that stays the user's.
+type member struct {
+	room id.RoomID
+	user id.UserID
+	now  roomstate.Membership
+}
+
+// keepBuffer is the largest buffer that is kept for the next answer.
+const keepBuffer = 64 << 10
+
+// look writes what is new since the token; news is false if nothing is.
+func (f *Feed) look(rq *Request, filter *Filter, since *Token, vis visit) (out []byte, news bool) {
+	buf, ok := f.buffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
+	view := f.r.View()
+	defer view.Close()
+	a := f.answer(rq, filter, since, vis, view)
+	a.b = (*buf)[:0]
+	a.accountData()
+	a.write()
+	if cap(a.b) <= keepBuffer {
+		out = bytes.Clone(a.b)
+		*buf = a.b
+		f.buffers.Put(buf)
+		return out, a.news
+	}
+	return a.b, a.news
+}
+
+// answer begins an answer from a view.
+func (f *Feed) answer(rq *Request, filter *Filter, since *Token, vis visit, view *replica.View) *answer {
+	f.hub.await(view.Positions())
+	a := &answer{f: f, rq: rq, filter: filter, since: since, vis: vis, view: view, now: f.now().UnixMilli(),
+		news: since == nil || rq.FullState}
+	a.next = Token{Epoch: f.cfg.Epoch, Positions: view.Positions(), Origin: f.origin}
+	a.next.Inbox = End(a.at(vis.v.home))
+	// The number is taken before rooms are asked: what changes in between is sent twice rather than never.
+	var floor uint64
+	a.next.Ephemeral, floor = f.cfg.Typing.Seq()
+	a.typing = since == nil || since.Origin != f.origin || since.Ephemeral < floor || since.Ephemeral != a.next.Ephemeral
+	if since != nil && (since.Origin != f.origin || since.Ephemeral < floor) {
+		var anew = *since
+		anew.Ephemeral = 0
+		a.since = &anew
+	}
+	a.seats = f.hub.seats(vis, view)
+	return a
+}
+
+// at is where this answer ends in a partition, from where it begins.
+func (a *answer) at(p journal.Partition) journal.Position { return a.view.Positions()[p] }
+
+func (a *answer) from(p journal.Partition) room.Place {
+	if a.since == nil {
+		return room.Place{}
+	}
+	return End(a.since.Positions[p])
+}
+
+func (a *answer) write() {
+	a.b = append(a.b, '{')
+	a.section("rooms", "{", "}", func() {
+		news := a.section("join", "{", "}", a.joined)
+		news = a.section("invite", "{", "}", func() { a.invited(roomstate.Invite, "invite_state") }) || news
+		news = a.section("knock", "{", "}", func() { a.invited(roomstate.Knock, "knock_state") }) || news
+		news = a.section("leave", "{", "}", a.left) || news
+		a.news = a.news || news
+	})
+	if a.events("account_data", func() { a.accountEvents(a.data[""]) }) {
+		a.news = true
+	}
+	a.encryption()
+	a.key("next_batch", `"`)
+	a.b = a.next.append(a.b)
+	a.close(`"}`)
+}
+
+// accountData reads what is new of the user's account data.
+func (a *answer) accountData() {
+	v := a.vis.v
+	a.f.hub.mu.Lock()
+	last := v.account
+	a.f.hub.mu.Unlock()
+	if a.since != nil && last <= a.since.Positions[v.home] {
+		return
+	}
+	a.data = a.entries(a.from(v.home))
+	if a.since != nil {
+		return
+	}
+	if rules, _ := account.PushRules(a.view, v.user); rules == nil {
+		content, err := json.Marshal(struct {
+			Global pushrule.Ruleset `json:"global"`
+		}{pushrule.Defaults(v.user)})
+		if err == nil {
+			a.data[""] = append(a.data[""], account.Entry{Type: account.TypePushRules, Content: content})
+		}
+	}
+}
+
+// entries are the pieces of account data that changed after a place, by room.
+func (a *answer) entries(after room.Place) map[id.RoomID][]account.Entry {
+	out := map[id.RoomID][]account.Entry{}
+	for e := range account.DataSince(a.view, a.rq.User, after) {
+		out[e.Room] = append(out[e.Room], e)
+	}
+	return out
+}
+
+// everything is all account data of a room that is new to the client.
+func (a *answer) everything(r id.RoomID) []account.Entry {
+	if a.since == nil {
+		return a.data[r]
+	}
+	if a.all == nil {
+		a.all = a.entries(room.Place{})
+	}
+	return a.all[r]
+}
+
+func (a *answer) accountEvents(entries []account.Entry) {
+	for _, e := range entries {
+		filter := &a.filter.AccountData
+		if e.Room != "" {
+			filter = &a.filter.Room.AccountData
+		}
+		if !filter.typ(e.Type) || !filter.room(e.Room) {
+			continue
+		}
+		a.elem()
+		a.b = append(a.b, `{"content":`...)
+		a.raw(e.Content)
+		a.b = append(a.b, `,"type":`...)
+		a.str(e.Type)
+		a.close("}")
+	}
+}

@@ -1,0 +1,246 @@
+package feed
+
+import (
+	"slices"
+
+	"bongsu/event"
+	"bongsu/id"
+	"bongsu/journal"
+	"bongsu/replica"
+	"bongsu/room"
+	"bongsu/roomstate"
+)
+
+// timeline is a part of a room's history.
+type timeline struct {
+	after   room.Place    // it begins after this
+	start   room.Place    // the events do: the gap, if it is limited, is between the two
+	events  []room.Stored // in order
+	limited bool          // there are more events in the gap
+}
+
+// maxScan is how many events are looked at for those that a filter lets through.
+const maxScan = 1000
+
+// read fills a timeline with the last events up to a place that a filter and the user's sight let through. A nil sight sees
+// everything.
+func (t *timeline) read(v *room.View, filter *EventFilter, upto room.Place, sight *room.Sight) {
+	t.start = upto
+	if !filter.room(v.ID) {
+		return
+	}
+	limit, looked := filter.limit(), 0
+	for s := range v.TimelineBack(t.after, upto) {
+		if looked++; looked > maxScan || len(t.events) == limit || sight != nil && !sight.Sees(s.Place) {
+			t.limited = true
+			break
+		}
+		if filter.passes(s.Event) {
+			t.events = append(t.events, s)
+		}
+		t.start = room.Before(s.Place)
+	}
+	slices.Reverse(t.events)
+}
+
+func (a *answer) partition(v *room.View) journal.Partition {
+	return replica.PartitionOf(id.SlotOf(v.ID), len(a.next.Positions))
+}
+
+// cut is the part of a joined room's timeline that is new to the client. Somebody who was never in the room before the token has
+// seen nothing of it, and gets the end of what they may see; somebody who has come back gets what happened since.
+func (a *answer) cut(v *room.View, s *seat, entered bool) timeline {
+	t := timeline{after: a.from(s.p)}
+	var sight *room.Sight
+	switch {
+	case !entered:
+	case a.since != nil && wasIn(v, a.rq.User, a.from(s.p)):
+		t.after, t.limited = room.Before(s.Since), true
+	default:
+		t.after = room.Place{}
+		sees := v.Sight(a.rq.User)
+		sight = &sees
+	}
+	t.read(v, &a.filter.Room.Timeline, End(a.at(s.p)), sight)
+	return t
+}
+
+// wasIn reports whether the user has ever been in the room up to a place.
+func wasIn(v *room.View, user id.UserID, upto room.Place) bool {
+	for m := range v.StateChanges(event.TypeMember, string(user), room.Place{}, upto) {
+		if m.Membership == roomstate.Join {
+			return true
+		}
+	}
+	return false
+}
+
+// stateAndTimeline writes a timeline with the state that comes before it: all of it, or what changed in the gap.
+func (a *answer) stateAndTimeline(v *room.View, t timeline, full bool) {
+	members := full || t.limited
+	for _, s := range t.events {
+		if s.Type == event.TypeMember && s.StateKey != nil {
+			members = true
+			a.move(v.ID, id.UserID(*s.StateKey), roomstate.MembershipOf(s.Event))
+		}
+	}
+	var heroes []id.UserID
+	if members {
+		heroes = a.summary(v)
+	}
+	if a.filter.Room.State.room(v.ID) {
+		a.events("state", func() { a.state(v, t, full, heroes) })
+	}
+	a.writeTimeline(v, t)
+}
+
+func (a *answer) writeTimeline(v *room.View, t timeline) {
+	a.key("timeline", `{"events":[`)
+	for _, s := range t.events {
+		a.event(v, s)
+	}
+	a.close("]")
+	if t.limited {
+		a.key("limited", "true")
+	} else {
+		a.key("limited", "false")
+	}
+	a.key("prev_batch", "")
+	a.str(room.PageToken(t.start))
+	a.close("}")
+}
+
+func (a *answer) event(v *room.View, s room.Stored) {
+	a.elem()
+	a.b = v.AppendClient(a.b, s, room.Viewer{User: a.rq.User, Device: a.rq.Device, Now: a.now, NoRoomID: true})
+}
+
+// move notes a change of membership, for what it means to who shares rooms with whom.
+func (a *answer) move(r id.RoomID, user id.UserID, now roomstate.Membership) {
+	if user != a.rq.User && a.since != nil {
+		a.moved = append(a.moved, member{r, user, now})
+	}
+}
+
+// state writes the state before a timeline.
+func (a *answer) state(v *room.View, t timeline, full bool, heroes []id.UserID) {
+	filter := &a.filter.Room.State
+	var shown map[id.UserID]bool // with lazy loading, whose memberships are sent; nil: everybody's
+	if filter.LazyMembers {
+		shown = map[id.UserID]bool{}
+		for _, s := range t.events {
+			shown[s.Sender] = true
+		}
+	}
+	switch {
+	case full || t.limited:
+		if full && shown != nil {
+			shown[a.rq.User] = true
+			for _, h := range heroes {
+				shown[h] = true
+			}
+		}
+		for row := range v.StateAt(t.start) {
+			changed := t.after.Before(row.Ref.Place)
+			if changed && row.Type == event.TypeMember && !full {
+				a.move(v.ID, id.UserID(row.Key), row.Membership)
+			}
+			wanted := full && (shown == nil || row.Type != event.TypeMember) || !full && changed ||
+				row.Type == event.TypeMember && shown[id.UserID(row.Key)]
+			if wanted {
+				a.stateRow(v, row)
+			}
+		}
+	case shown != nil:
+		senders := make([]id.UserID, 0, len(shown))
+		for u := range shown {
+			senders = append(senders, u)
+		}
+		slices.Sort(senders)
+		for _, u := range senders {
+			if row, ok := v.StateRowAt(t.start, event.TypeMember, string(u)); ok {
+				a.stateRow(v, row)
+			}
+		}
+	}
+}
+
+func (a *answer) stateRow(v *room.View, row room.StateRow) {
+	filter := &a.filter.Room.State
+	if !filter.typ(row.Type) {
+		return
+	}
+	if s := v.Load(row); filter.passes(s.Event) {
+		a.event(v, s)
+	}
+}
+
+const (
+	maxHeroes   = 5
+	maxHeroScan = 500 // members among whom heroes are looked for
+)
+
+// summary writes how many members there are and, for a room without a name, after whom to call it. It returns those.
+//
+// Source: client-server API, RoomSummary.
+func (a *answer) summary(v *room.View) []id.UserID {
+	a.key("summary", "{")
+	var heroes []id.UserID
+	if !named(v, event.TypeName, "name") && !named(v, event.TypeCanonicalAlias, "alias") {
+		heroes = a.heroes(v)
+		a.key("m.heroes", "[")
+		for _, u := range heroes {
+			a.elem()
+			a.str(string(u))
+		}
+		a.close("]")
+	}
+	a.key("m.invited_member_count", "")
+	a.int(v.Invited)
+	a.key("m.joined_member_count", "")
+	a.int(v.Joined)
+	a.close("}")
+	return heroes
+}
+
+// named reports whether a piece of state has a text that is not empty.
+func named(v *room.View, typ, field string) bool {
+	s, ok := v.StateEvent(typ, "")
+	if !ok {
+		return false
+	}
+	text, _ := s.Content.String(field)
+	return text != ""
+}
+
+// heroes are the first members of a room other than the user; without any, those who have left.
+func (a *answer) heroes(v *room.View) []id.UserID {
+	var here, gone []room.StateRow
+	scanned := 0
+	for m := range v.Members() {
+		if scanned++; scanned > maxHeroScan {
+			break
+		}
+		switch {
+		case m.Key == string(a.rq.User):
+		case m.Membership == roomstate.Join || m.Membership == roomstate.Invite:
+			here = append(here, m)
+		case m.Membership == roomstate.Leave || m.Membership == roomstate.Ban:
+			gone = append(gone, m)
+		}
+	}
+	if len(here) == 0 {
+		here = gone
+	}
+	slices.SortFunc(here, func(x, y room.StateRow) int {
+		if x.Since.Before(y.Since) {
+			return -1
+		}
+		return 1
+	})
+	out := make([]id.UserID, 0, maxHeroes)
+	for _, m := range here[:min(len(here), maxHeroes)] {
+		out = append(out, id.UserID(m.Key))
+	}
+	return out
+}

@@ -1,0 +1,62 @@
+package feed
+
+import (
+	"strconv"
+
+	"bongsu/event"
+)
+
+// writer puts JSON together by hand: most of an answer is bytes that are JSON already. A comma is owed wherever the last byte does
+// not open something.
+type writer struct{ b []byte }
+
+func (w *writer) comma() {
+	switch w.b[len(w.b)-1] {
+	case '{', '[', ':':
+	default:
+		w.b = append(w.b, ',')
+	}
+}
+
+// key begins a member whose name needs no escaping; open is what its value begins with, or "".
+func (w *writer) key(name, open string) {
+	w.comma()
+	w.b = append(append(append(append(w.b, '"'), name...), `":`...), open...)
+}
+
+// name begins a member whose name may be anything.
+func (w *writer) name(name, open string) {
+	w.comma()
+	w.b = append(append(event.AppendString(w.b, name), ':'), open...)
+}
+
+// elem begins an element of an array.
+func (w *writer) elem() { w.comma() }
+
+func (w *writer) str(s string)    { w.b = event.AppendString(w.b, s) }
+func (w *writer) int(n int64)     { w.b = strconv.AppendInt(w.b, n, 10) }
+func (w *writer) raw(v []byte)    { w.b = append(w.b, v...) }
+func (w *writer) close(s string)  { w.b = append(w.b, s...) }
+func (w *writer) mark() int       { return len(w.b) }
+func (w *writer) back(mark int)   { w.b = w.b[:mark] }
+func (w *writer) grown(m int) int { return len(w.b) - m }
+
+// section writes a member of an object and what fill puts into it, or nothing if that is nothing. It reports whether there was
+// something.
+func (w *writer) section(name, open, end string, fill func()) bool {
+	mark := w.mark()
+	w.key(name, open)
+	inside := w.mark()
+	fill()
+	if w.grown(inside) == 0 {
+		w.back(mark)
+		return false
+	}
+	w.close(end)
+	return true
+}
+
+// events is section for {"events":[…]}.
+func (w *writer) events(name string, fill func()) bool {
+	return w.section(name, `{"events":[`, `]}`, fill)
+}
