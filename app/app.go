@@ -137,6 +137,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	if err := registry.Register(s.collector()); err != nil {
 		return err
 	}
+	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
 	s.api, err = client.New(client.Config{
 		Sessions: sessions{s.accounts}, Fresh: s.replica,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
@@ -145,9 +146,10 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	}, client.Routes(client.Endpoints{
 		Meta: client.Meta{PublicURL: s.cfg.PublicURL, Health: s.health, Status: s.status,
 			Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})},
-		Accounts: client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration},
-		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts},
-		Keys:     client.Keys{Service: s.keys},
+		Accounts: accounts,
+		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
+		Keys:     client.Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
+		Sync:     client.Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
 	}))
 	s.Handler = s.api
 	return err

@@ -6,6 +6,8 @@ import (
 	"bongsu/account"
 	"bongsu/api/client"
 	"bongsu/auth"
+	"bongsu/ephemeral"
+	"bongsu/feed"
 	"bongsu/id"
 	"bongsu/keys"
 	"bongsu/kv"
@@ -18,6 +20,8 @@ type domains struct {
 	accounts *account.Service
 	rooms    *room.Service
 	keys     *keys.Keys
+	typing   *ephemeral.Typing
+	feed     *feed.Feed
 }
 
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
@@ -39,7 +43,12 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.rooms.UpdateProfile(user) }})
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
-	return s.replica.Start(ctx, nil)
+	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) }})
+	s.onClose(func() error { s.typing.Close(); return nil })
+	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
+		Clock: s.clock, Log: s.log})
+	s.onClose(func() error { s.feed.Close(); return nil })
+	return s.replica.Start(ctx, s.feed.Committed)
 }
 
 // profileOf is what rooms show of an account.
