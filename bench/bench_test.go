@@ -299,7 +299,7 @@ func TestTroubles(t *testing.T) {
 		{"503 to a send", func(f *fake, _ *Config) { f.onRequest = once(50, isSend, slow(503, "M_UNAVAILABLE")) },
 			"503 M_UNAVAILABLE", func(r *Report) bool { return r.Limited == 0 && r.Retries == 1 && r.Failed == 0 }},
 		{"a page of a proxy", func(f *fake, _ *Config) {
-			f.onRequest = once(50, isSend, func(w http.ResponseWriter) { http.Error(w, "<h1>bad gateway", 502) })
+			f.onRequest = once(50, isSend, func(w http.ResponseWriter) { http.Error(w, "<h1>bad gateway", http.StatusBadGateway) })
 		}, "502 ", func(r *Report) bool { return r.Retries == 1 && r.Failed == 0 }},
 		{"the connection breaks before a send", func(f *fake, _ *Config) { f.onRequest = twice(50, isSend, abort) },
 			"connection", func(r *Report) bool { return r.Retries == 1 && r.Failed == 0 }},
@@ -494,6 +494,23 @@ func TestReportAsJSON(t *testing.T) {
 	}
 	if got.Total != want.Total || got.Delivered != want.Delivered || got.Server == nil || got.Server.Source != "proc" || got.Server.RSSMax < 1<<20 {
 		t.Errorf("got %s", b)
+	}
+}
+
+func TestHistoriesThatCannotBeRead(t *testing.T) {
+	f := newFake(t)
+	f.onRequest = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/messages") {
+			fail(w, 403, "M_FORBIDDEN")
+			return true
+		}
+		return false
+	}
+	cfg := small(f.serve())
+	cfg.TimelineLimit = 1000
+	r, err := Run(t.Context(), cfg, &bytes.Buffer{})
+	if err == nil || r == nil || r.Delivered.Events != perMessage*r.Total || r.History.Streams != 0 {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
 
