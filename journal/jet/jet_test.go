@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"bongsu/journal"
 	"bongsu/journal/journaltest"
 )
@@ -122,7 +120,6 @@ func copyTo(t testing.TB, from, to string) {
 }
 
 func TestContract(t *testing.T) {
-	defer goleak.VerifyNone(t)
 	dirs := map[journal.Journal]string{}
 	at := func(t *testing.T, dir string) journal.Journal {
 		j := open(t, Config{Dir: dir, Partitions: 3})
