@@ -32,7 +32,7 @@ var errorTable = [...]errorRow{
 	{errs.Invalid, errs.InvalidRoomState, 400, "M_INVALID_ROOM_STATE"},
 	{errs.Invalid, errs.BadAlias, 400, "M_BAD_ALIAS"},
 	{errs.Invalid, errs.InvalidSignature, 400, "M_INVALID_SIGNATURE"},
-	{errs.Invalid, errs.NoThumbnail, 400, "M_UNKNOWN"},
+	{errs.Unsupported, errs.NoThumbnail, 400, "M_UNKNOWN"},
 	{errs.Invalid, errs.Expired, 400, "M_UNKNOWN"}, // 400, so that clients stop repeating it
 
 	// Not M_UNKNOWN_TOKEN: that makes a client wipe its keys, and must be said on purpose.
