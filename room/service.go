@@ -116,9 +116,6 @@ func writeKey(by By, txn string, path ...string) (replica.Key, error) {
 // canonical checks the content of an event and makes it canonical. It is refused here when it cannot fit into an event.
 func canonical(content []byte) (event.Object, error) {
 	const op = "room.Send"
-	if len(content) == 0 {
-		return event.Object("{}"), nil
-	}
 	out, err := event.Canonical(make([]byte, 0, len(content)), content)
 	switch {
 	case err != nil:
