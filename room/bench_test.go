@@ -143,3 +143,38 @@ func BenchmarkTimeline(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkReceipts is one receipt of many: 20 members of each of 40 rooms have read the last message.
+func BenchmarkReceipts(b *testing.B) {
+	st := newSite(b, replicatest.Options{})
+	var rooms []id.RoomID
+	for i := range 40 {
+		room := st.create(b, By{User: user(i)}, Creation{Preset: presetPublic})
+		for j := range 20 {
+			ok(b, st.Join(b.Context(), By{User: user(j)}, room, ""))
+		}
+		rooms = append(rooms, room)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	var total int64
+	for n := 0; n < b.N; {
+		b.StopTimer()
+		var last []id.EventID
+		for i, room := range rooms {
+			last = append(last, st.say(b, By{User: user(i % 20), Device: "D"}, room, fmt.Sprint(n), "x"))
+		}
+		before := cpu()
+		b.StartTimer()
+		var wg sync.WaitGroup
+		for i, room := range rooms {
+			for j := range 20 {
+				wg.Go(func() { fine(b, st.Receipt(context.Background(), user(j), room, Read, "", last[i])) })
+				n++
+			}
+		}
+		wg.Wait()
+		total += cpu() - before
+	}
+	b.ReportMetric(float64(total)/float64(b.N), "cpu-ns/op")
+}
