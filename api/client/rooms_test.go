@@ -57,10 +57,12 @@ func newRoomSite(t testing.TB) *roomSite {
 func (s *roomSite) as(t testing.TB, user, call, body string, in ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	method, path, _ := strings.Cut(call, " ")
+	var plain, escaped []string
 	for i, v := range in {
-		body = strings.ReplaceAll(body, fmt.Sprintf("$%d", i+1), v)
-		path = strings.ReplaceAll(path, fmt.Sprintf("$%d", i+1), url.PathEscape(v))
+		name := fmt.Sprintf("$%d", i+1)
+		plain, escaped = append(plain, name, v), append(escaped, name, url.PathEscape(v))
 	}
+	path, body = strings.NewReplacer(escaped...).Replace(path), strings.NewReplacer(plain...).Replace(body)
 	r := newRequest(t, method, "/_matrix/client/v3/"+path, body)
 	r.Header.Set("Authorization", "Bearer "+user)
 	return s.do(r)
