@@ -311,8 +311,9 @@ func TestMessagesPages(t *testing.T) {
 	// There and back again, and up to a bound.
 	page := s.get(t, "amy", "GET rooms/$1/messages?dir=b&limit=3", "", in)
 	end := page["end"].(string) //nolint:errcheck // or the test panics
-	if got := said(s.get(t, "amy", "GET rooms/$1/messages?dir=f&from="+end, "", in)["chunk"]); got != "22 23 24" {
-		t.Error(got)
+	forward := s.get(t, "amy", "GET rooms/$1/messages?dir=f&from="+end, "", in)
+	if said(forward["chunk"]) != "22 23 24" || forward["start"] != end || forward["end"] != nil {
+		t.Error(forward)
 	}
 	if got := said(s.get(t, "amy", "GET rooms/$1/messages?dir=b&to="+end, "", in)["chunk"]); got != "24 23 22" {
 		t.Error(got)
