@@ -284,3 +284,33 @@ func TestToDevice(t *testing.T) {
 		return len(keys.Pending(st.r.Rows(), user("bob"), "PHONE", replica.Place{}, 1000).Events) == 0
 	})
 }
+
+// TestBetweenCommitAndNotes: a view can show what the notes have not told yet. The answer waits for them, or its token would
+// say that the client has what it was not sent.
+func TestBetweenCommitAndNotes(t *testing.T) {
+	st := newSite(t)
+	r := st.create("amy", room.Creation{Preset: "public_chat"})
+	rq := Request{User: user("amy"), Since: st.token("amy")}
+	rq.Since = st.sync(t.Context(), rq).NextBatch
+	before := len(st.history(r))
+	said, answer := make(chan struct{}), make(chan *response, 1)
+
+	st.sink.hold.Lock()
+	go func() {
+		st.say("amy", r, "hello")
+		close(said)
+	}()
+	st.until("the rows have it", func() bool { return len(st.history(r)) > before })
+	go func() { answer <- st.sync(t.Context(), rq) }()
+	select {
+	case res := <-answer:
+		st.sink.hold.Unlock()
+		t.Fatalf("answered before the notes came: %+v", res)
+	case <-time.After(20 * time.Millisecond):
+	}
+	st.sink.hold.Unlock()
+	if res := waitFor(t, answer); len(res.Rooms.Join[r].Timeline.Events) != 1 {
+		t.Errorf("%+v", res)
+	}
+	<-said
+}
