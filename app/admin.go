@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 
@@ -19,9 +20,9 @@ import (
 // adminSocket is the operator's socket in the data directory.
 const adminSocket = "admin.sock"
 
-// serveAdmin opens the operator's socket. What is left of an earlier run is removed: the directory's lock is ours.
+// serveAdmin opens the operator's socket, which also shows what the process spends time and memory on (net/http/pprof). What is left of an earlier run is removed: the directory's lock is ours.
 func (s *Server) serveAdmin(data *dataDir) error {
-	api, err := client.New(client.Config{Sessions: client.Accounts{Service: s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
+	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
 	if err != nil {
 		return err
 	}
@@ -33,7 +34,12 @@ func (s *Server) serveAdmin(data *dataDir) error {
 	if err != nil {
 		return fmt.Errorf("the operator's socket: %w", err)
 	}
-	srv := client.NewHTTPServer(api, s.log)
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	srv := client.NewHTTPServer(mux, s.log)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
 	s.onClose(func() error {

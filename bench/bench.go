@@ -5,8 +5,8 @@
 // Invariant: a fault that the report names was seen in the server's own answers. What the generator gave up on (its outcome
 // unknown) is never counted as lost, and a limited timeline is completed before it is judged.
 //
-// How it checks without tables: the text of each message names the run, its lane (one sender in one room), its number in that lane
-// and the time when it was due. A member's stream of a room needs one number for each lane to notice loss, repetition and
+// How it checks without tables: the text of each message names the run, its lane (one sender in one room), its number in
+// that lane and the time when it was due. A member's stream of a room needs one number for each lane to notice loss, repetition and
 // reordering by a sender, and one rolling hash over the event ids to notice that two members saw two orders.
 //
 // Limits: it speaks to the URLs that it was given and no other, and to other machines than this one only when the
@@ -16,6 +16,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -38,8 +39,9 @@ type bench struct {
 func (b *bench) now() time.Duration { return time.Since(b.epoch) }
 
 // Run makes the load that cfg describes, writes the report as a table to out (and as JSON where cfg says) and returns
-// it. A server that breaks promises is not an error: see Report.Faults. Errors are: a configuration that cannot be (kind Invalid),
-// a server on another machine without leave (kind Forbidden), a setup that failed, the end of ctx.
+// it. A server that breaks promises is not an error: see Report.Faults. Errors are: a configuration that cannot be (kind
+// Invalid), a server on another machine without leave (kind Forbidden), a setup that failed, the end of ctx, histories that
+// cannot be read back. With the last the report is there all the same, and says less.
 func Run(ctx context.Context, cfg Config, out io.Writer) (*Report, error) {
 	cfg, urls, err := cfg.resolve()
 	if err != nil {
@@ -64,16 +66,14 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (*Report, error) {
 		err = b.load(ctx)
 	}
 	b.status.clear()
-	if err != nil {
-		return nil, err
+	if err != nil && (ctx.Err() != nil || b.report.Seconds == 0) {
+		return nil, err // nothing was measured
 	}
 	b.fillReport()
 	if cfg.JSON != "" {
-		if err := b.report.writeJSON(cfg.JSON); err != nil {
-			return b.report, err
-		}
+		err = errors.Join(err, b.report.writeJSON(cfg.JSON))
 	}
-	return b.report, b.report.Table(out)
+	return b.report, errors.Join(err, b.report.Table(out))
 }
 
 func (b *bench) fillReport() {

@@ -97,16 +97,16 @@ type stream struct {
 	events    int64
 	hash      uint64 // over the event ids in their order
 	dup       int64
-	misplaced int64 // of another room, or never sent
-	wrong     int64 // under another event id than was acknowledged; counted if verify is set
-	verify    bool  // the senders have ended, and what they were told can be compared
+	misplaced int64            // of another room, or never sent
+	wrong     map[message]bool // only under other event ids than was acknowledged; kept if verify is set
+	verify    bool             // the senders have ended, and what they were told can be compared
 }
 
 // maxGap bounds how far a sequence number may jump; no server could make up so many messages.
 const maxGap = 1 << 20
 
 func newStream(r *room, member string) *stream {
-	return &stream{room: r, member: member, next: make([]int, len(r.lanes)), missing: map[message]bool{}}
+	return &stream{room: r, member: member, next: make([]int, len(r.lanes)), missing: map[message]bool{}, wrong: map[message]bool{}}
 }
 
 // seen reports whether the message has been delivered.
@@ -123,6 +123,9 @@ func (s *stream) add(d delivered) bool {
 		return false
 	}
 	key := message{lane: d.lane, seq: d.seq}
+	if s.verify {
+		s.compare(key, d)
+	}
 	switch {
 	case d.seq > s.next[n]:
 		for k := s.next[n] + 1; k < d.seq; k++ {
@@ -138,10 +141,18 @@ func (s *stream) add(d delivered) bool {
 	}
 	s.events++
 	s.hash = s.hash*0x9e3779b97f4a7c15 + d.id
-	if s.verify && s.wasAcked(key) && s.room.lanes[n].acked[d.seq-1] != d.id {
-		s.wrong++
-	}
 	return true
+}
+
+// compare notes whether the event id is the acknowledged one. Of several copies one has to have it.
+func (s *stream) compare(key message, d delivered) {
+	switch {
+	case !s.wasAcked(key):
+	case s.room.lanes[d.lane-s.room.firstLane].acked[d.seq-1] == d.id:
+		delete(s.wrong, key)
+	case !s.seen(key):
+		s.wrong[key] = true
+	}
 }
 
 // wasAcked reports whether the server acknowledged the message. Valid when the senders have ended.
@@ -204,7 +215,7 @@ func (c *StreamChecks) add(s *stream) (clean bool) {
 	c.Duplicated += s.dup
 	c.Reordered += reordered
 	c.Misplaced += s.misplaced
-	c.WrongID += s.wrong
+	c.WrongID += int64(len(s.wrong))
 	return lost == 0 && s.dup == 0
 }
 

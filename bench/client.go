@@ -76,9 +76,9 @@ func (c *client) call(ctx context.Context, req *request, buf []byte, patience ti
 		if ctx.Err() != nil {
 			return response{}, ctx.Err()
 		}
-		wait, final := c.judge(resp, err, attempt, pause)
-		if final != nil && (wait == 0 || time.Since(start)+wait > patience) {
-			return response{}, final
+		wait, failure := c.judge(resp, err, attempt, pause)
+		if wait == 0 || time.Since(start)+wait > patience {
+			return response{}, failure
 		}
 		if !sleep(ctx, wait) {
 			return response{}, ctx.Err()

@@ -75,6 +75,7 @@ func preset(scenario string) (c Config, ok bool) {
 		c.Syncers, c.Rate = 200, 500
 	case scenarioInitialSync: // Senders is unused; Messages are in each room; Duration bounds the measurement.
 		c.Senders, c.Rooms, c.Users, c.Messages, c.Warmup = 0, 100, 40, 20, 0
+		c.TimelineLimit = 20 // what apps ask for
 	case scenarioJoins: // Members join the one room, Senders at a time.
 		c.Senders, c.Rooms, c.Members, c.Duration, c.Warmup = 32, 1, 1000, 0, 0
 	case scenarioIdle:
@@ -134,7 +135,7 @@ func (c Config) resolve() (Config, []*url.URL, error) {
 	}
 	c.fillFrom(p)
 	if c.Scenario == scenarioJoins {
-		c.Users = c.Members
+		c.Users = c.Members + 1 // the owner was there before
 	}
 	if c.Users == 0 {
 		c.Users = max(c.Members, (c.Rooms*c.Members+3)/4)

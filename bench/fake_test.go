@@ -72,15 +72,19 @@ func (f *fake) serve() string {
 		fmt.Fprintf(w, "# HELP x\nprocess_cpu_seconds_total %f\nprocess_resident_memory_bytes 1e+08\ngo_memstats_heap_inuse_bytes 2e+07\n", (u.user + u.sys).Seconds())
 	})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f.mu.Lock()
-		done := f.onRequest != nil && f.onRequest(w, r)
-		f.mu.Unlock()
-		if !done {
+		if !f.answered(w, r) {
 			mux.ServeHTTP(w, r)
 		}
 	}))
 	f.t.Cleanup(srv.Close)
 	return srv.URL
+}
+
+// answered is onRequest; what that panics with must not keep the lock.
+func (f *fake) answered(w http.ResponseWriter, r *http.Request) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.onRequest != nil && f.onRequest(w, r)
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

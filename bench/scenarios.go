@@ -12,7 +12,7 @@ import (
 
 // joins measures many joins to one public room, cfg.Senders at a time.
 func (b *bench) joins(ctx context.Context) error {
-	users, err := b.users(ctx, b.cfg.Members+1)
+	users, err := b.users(ctx, b.cfg.Users)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (s *sender) loop(ctx context.Context) {
 			return
 		}
 		if rate > 0 && s.now() > s.end+s.cfg.GiveUp {
-			s.unsent += int((s.end-due)/period) + 1
+			s.unsent += int((s.end - due + period - 1) / period)
 			return
 		}
 		if err := s.send(ctx, n%len(s.lanes), due); err != nil {

@@ -64,20 +64,14 @@ func (s *servers) each(ctx context.Context, n, workers int, do func(ctx context.
 
 // makeUsers gives n users, from the users file as far as it goes.
 func (s *servers) makeUsers(ctx context.Context, cfg *Config, n int, progress func(done int)) ([]user, error) {
-	users := make([]user, n)
-	have := 0
-	if cfg.UsersFile != "" {
-		kept, err := s.loadUsers(ctx, cfg)
-		if err != nil {
-			return nil, err
-		}
-		have = copy(users, kept)
-		if have < len(kept) { // keep the others for a larger run
-			users = append(users, kept[have:]...)
-		}
+	kept, err := s.loadUsers(ctx, cfg)
+	if err != nil {
+		return nil, err
 	}
+	users := make([]user, max(n, len(kept))) // those that are not needed now stay in the file for a larger run
+	have := copy(users, kept)
 	var done atomic.Int64
-	err := s.each(ctx, n-have, cfg.SetupWorkers, func(ctx context.Context, c *client, i int) (err error) {
+	err = s.each(ctx, n-have, cfg.SetupWorkers, func(ctx context.Context, c *client, i int) (err error) {
 		users[have+i], err = c.enter(ctx, cfg, have+i)
 		progress(int(done.Add(1)))
 		return err
@@ -97,9 +91,12 @@ func (s *servers) makeUsers(ctx context.Context, cfg *Config, n int, progress fu
 	return users[:n], nil
 }
 
-// loadUsers reads the users file and takes over its prefix and seed. Users that the server does not know any more are
+// loadUsers reads the users file, if there is one, and takes over its prefix and seed. Users that the server does not know any more are
 // forgotten.
 func (s *servers) loadUsers(ctx context.Context, cfg *Config) ([]user, error) {
+	if cfg.UsersFile == "" {
+		return nil, nil
+	}
 	b, err := os.ReadFile(cfg.UsersFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -214,19 +214,7 @@ func TestWireRefusesToLeaveTheMachine(t *testing.T) {
 // BenchmarkRoundTrip compares the processor time of this process for one small request through wire and through
 // net/http. The server is another process, so that only the client is counted.
 func BenchmarkRoundTrip(b *testing.B) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestEchoServer$", "-test.count=1")
-	cmd.Env = append(os.Environ(), "BENCH_ECHO_SERVER=1")
-	in, _ := cmd.StdinPipe()
-	out, _ := cmd.StdoutPipe()
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = in.Close(); _ = cmd.Wait() }()
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		b.Fatal(err)
-	}
-	base := mustURL(b, strings.TrimSpace(line))
+	base := mustURL(b, child(b, "echo"))
 	body := []byte(`{"msgtype":"m.text","body":"` + strings.Repeat("x", 100) + `"}`)
 	for _, c := range []struct {
 		name string
@@ -256,6 +244,23 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
+// child starts one of the servers of TestServer in another process and gives its URL.
+func child(b *testing.B, server string) string {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestServer$", "-test.count=1")
+	cmd.Env = append(os.Environ(), "BENCH_SERVER="+server)
+	in, _ := cmd.StdinPipe()
+	out, _ := cmd.StdoutPipe()
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
 func cpuOf(b *testing.B) time.Duration {
 	var ru syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
@@ -264,16 +269,48 @@ func cpuOf(b *testing.B) time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// TestEchoServer is the other process of BenchmarkRoundTrip; it ends with its standard input.
-func TestEchoServer(t *testing.T) {
-	if os.Getenv("BENCH_ECHO_SERVER") == "" {
-		t.Skip("only as a child of BenchmarkRoundTrip")
+// TestServer is the other process of the benchmarks; it ends with its standard input.
+func TestServer(t *testing.T) {
+	var url string
+	switch os.Getenv("BENCH_SERVER") {
+	case "echo":
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.WriteString(w, `{"event_id":"$0123456789012345678901234567890123456789012"}`)
+		}))
+		defer srv.Close()
+		url = srv.URL
+	case "fake":
+		url = newFake(t).serve()
+	default:
+		t.Skip("only as a child of a benchmark")
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		_, _ = io.WriteString(w, `{"event_id":"$0123456789012345678901234567890123456789012"}`)
-	}))
-	defer srv.Close()
-	fmt.Println(srv.URL)
+	fmt.Println(url)
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// BenchmarkGenerator measures what the generator itself takes of the processor, against the fake server in another process: for each
+// message when nobody syncs, and for each request when every message goes to 20 members.
+func BenchmarkGenerator(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		cfg  Config
+	}{
+		{"send", Config{Scenario: "send"}},
+		{"steady", Config{Scenario: "steady", Rate: 150}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			c.cfg.URLs, c.cfg.Duration, c.cfg.Warmup = []string{child(b, "fake")}, 3*time.Second, 500*time.Millisecond
+			for b.Loop() {
+				var out bytes.Buffer
+				r, err := Run(b.Context(), c.cfg, &out)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Log("\n" + out.String())
+				b.ReportMetric(r.Generator.PerMessage, "cpu-µs/message")
+				b.ReportMetric(r.Generator.PerSync, "cpu-µs/request")
+			}
+		})
+	}
 }

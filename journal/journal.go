@@ -40,7 +40,8 @@ var (
 	ErrTrimmed = errors.New("journal: position was trimmed")
 	// ErrTooLarge: the record is over MaxRecord; it was not appended and never will be.
 	ErrTooLarge = errors.New("journal: record too large")
-	// ErrFull: the disk is full or over its budget; the record was not appended, reads go on.
+	// ErrFull: the disk is full or over its budget; this call did not append the record, reads go on. An earlier call with the
+	// same message id whose outcome was open may have appended it.
 	ErrFull = errors.New("journal: no space left")
 	// ErrClosed: the journal was closed.
 	ErrClosed = errors.New("journal: closed")

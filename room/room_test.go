@@ -84,6 +84,14 @@ func ok(t testing.TB, err error) {
 	}
 }
 
+// fine is ok for other goroutines.
+func fine(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func refused(t testing.TB, err error, kind errs.Kind, code errs.Code) {
 	t.Helper()
 	e, _ := errs.Wrap("", err).(*errs.Error) //nolint:errorlint // Wrap returns one

@@ -87,22 +87,9 @@ func (s *Service) Close() {
 	s.profiles.close()
 }
 
-// Decided is an error that is the verdict on a proposal: reached when it was applied, the same at every site, and final.
-type Decided struct{ Err error }
-
-func (d Decided) Error() string { return d.Err.Error() }
-func (d Decided) Unwrap() error { return d.Err }
-
-// Decided tells the edge that this denial does not come from a state that may be behind.
-func (d Decided) Decided() {}
-
 // submit proposes a change to a room and returns the verdict's body.
 func (s *Service) submit(ctx context.Context, kind string, room id.RoomID, lane id.UserID, key replica.Key, body any) (event.Object, error) {
-	res, err := s.cfg.Replica.Submit(ctx, replica.Proposal{Kind: kind, Slot: id.SlotOf(room), Key: key, Body: marshal(body), Lane: string(lane)})
-	if err != nil {
-		return nil, Decided{err}
-	}
-	return res, nil
+	return s.cfg.Replica.Submit(ctx, replica.Proposal{Kind: kind, Slot: id.SlotOf(room), Key: key, Body: marshal(body), Lane: string(lane)})
 }
 
 // submitEvent is submit for the kinds that answer with an event id.
@@ -129,9 +116,6 @@ func writeKey(by By, txn string, path ...string) (replica.Key, error) {
 // canonical checks the content of an event and makes it canonical. It is refused here when it cannot fit into an event.
 func canonical(content []byte) (event.Object, error) {
 	const op = "room.Send"
-	if len(content) == 0 {
-		return event.Object("{}"), nil
-	}
 	out, err := event.Canonical(make([]byte, 0, len(content)), content)
 	switch {
 	case err != nil:

@@ -78,8 +78,8 @@ func (s *Service) complete(c *Creation) error {
 		return errs.New("room.Create", errs.Invalid, code, format, args...)
 	}
 	for _, raw := range []*json.RawMessage{&c.CreationContent, &c.PowerLevels} {
-		if string(*raw) == "null" {
-			*raw = nil
+		if len(*raw) == 0 || string(*raw) == "null" {
+			*raw = json.RawMessage("{}")
 		}
 	}
 	if c.Version == "" {

@@ -45,7 +45,7 @@ func (a Accounts) setAccountData(ctx context.Context, rq *Request) (any, error) 
 	}
 	typ := rq.Path("type")
 	if typ == account.TypeFullyRead || typ == account.TypePushRules {
-		return nil, errs.New("api.setAccountData", errs.Unsupported, errs.ServerControlled, "Cannot set %s through this API", typ)
+		return nil, errs.New("api.setAccountData", errs.Forbidden, errs.ServerControlled, "Cannot set %s through this API", typ)
 	}
 	content, err := rq.Object()
 	if err != nil {
@@ -87,18 +87,18 @@ type filterPart struct {
 }
 
 type filterShape struct {
-	Fields      []string    `json:"event_fields"`
-	Format      string      `json:"event_format"`
+	Fields      []string   `json:"event_fields"`
+	Format      string     `json:"event_format"`
 	Presence    filterPart `json:"presence"`
 	AccountData filterPart `json:"account_data"`
 	Room        struct {
 		Rooms       []id.RoomID `json:"rooms"`
 		NotRooms    []id.RoomID `json:"not_rooms"`
 		Leave       bool        `json:"include_leave"`
-		Ephemeral   filterPart `json:"ephemeral"`
-		State       filterPart `json:"state"`
-		Timeline    filterPart `json:"timeline"`
-		AccountData filterPart `json:"account_data"`
+		Ephemeral   filterPart  `json:"ephemeral"`
+		State       filterPart  `json:"state"`
+		Timeline    filterPart  `json:"timeline"`
+		AccountData filterPart  `json:"account_data"`
 	} `json:"room"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"bongsu/account"
 	"bongsu/auth"
@@ -11,28 +12,25 @@ import (
 	"bongsu/id"
 )
 
-// Accounts holds what belongs to one user: registration, login, devices, profile, account data, filters and push rules. It is also
-// the edge's Sessions.
+// Accounts holds what belongs to one user: registration, login, devices, profile, account data, filters and push rules.
 type Accounts struct {
 	Service *account.Service // required
 	Open    bool             // whether everybody may register
 }
 
-// Authenticate implements Sessions.
-func (a Accounts) Authenticate(_ context.Context, token string) (Session, error) {
-	s, err := a.Service.Authenticate(token)
-	return Session(s), err
-}
+// passwordPatience is the deadline of calls that hash a password: many at once wait for their turn.
+const passwordPatience = 30 * time.Second
 
 // Routes are the endpoints of accounts.
 func (a Accounts) Routes() []Route {
 	const v3 = "/_matrix/client/v3"
 	return slices.Concat([]Route{
-		{Op: "register", Method: "POST", Path: v3 + "/register", Auth: None, Limit: LimitRegister, Handle: a.register},
+		{Op: "register", Method: "POST", Path: v3 + "/register", Auth: None, Limit: LimitRegister, Deadline: passwordPatience,
+			Handle: a.register},
 		{Op: "checkUsernameAvailability", Method: "GET", Path: v3 + "/register/available", Auth: None, Limit: LimitRegister,
 			Handle: a.checkUsernameAvailability},
 		{Op: "getLoginFlows", Method: "GET", Path: v3 + "/login", Auth: None, Static: true, Handle: a.getLoginFlows},
-		{Op: "login", Method: "POST", Path: v3 + "/login", Auth: None, Limit: LimitLogin, Handle: a.login},
+		{Op: "login", Method: "POST", Path: v3 + "/login", Auth: None, Limit: LimitLogin, Deadline: passwordPatience, Handle: a.login},
 		{Op: "logout", Method: "POST", Path: v3 + "/logout", Handle: a.logout},
 		{Op: "logoutAll", Method: "POST", Path: v3 + "/logout/all", Handle: a.logoutAll},
 		{Op: "getTokenOwner", Method: "GET", Path: v3 + "/account/whoami", Static: true, Handle: a.getTokenOwner},

@@ -37,7 +37,7 @@ func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 		Replica: r, Server: "example.org", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
 		ProfileChanged: func(context.Context, id.UserID) { aa.profiles.Add(1) },
 	})}
-	cfg := Config{Sessions: aa.accounts, Fresh: r, Limits: Limits{Off: true}}
+	cfg := Config{Sessions: accountSessions{aa.accounts.Service}, Fresh: r, Limits: Limits{Off: true}}
 	if change != nil {
 		change(&aa.accounts, &cfg)
 	}
@@ -47,6 +47,14 @@ func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 	}
 	aa.API = api
 	return aa
+}
+
+// accountSessions is the Sessions of an account service.
+type accountSessions struct{ *account.Service }
+
+func (s accountSessions) Authenticate(_ context.Context, token string) (Session, error) {
+	ses, err := s.Service.Authenticate(token)
+	return Session(ses), err
 }
 
 // call sends a request with a token, or none if it is empty. The path is below /_matrix/client/v3.

@@ -32,11 +32,9 @@ var errorTable = [...]errorRow{
 	{errs.Invalid, errs.InvalidRoomState, 400, "M_INVALID_ROOM_STATE"},
 	{errs.Invalid, errs.BadAlias, 400, "M_BAD_ALIAS"},
 	{errs.Invalid, errs.InvalidSignature, 400, "M_INVALID_SIGNATURE"},
-	{errs.Invalid, errs.NoThumbnail, 400, "M_UNKNOWN"},
+	{errs.Unsupported, errs.NoThumbnail, 400, "M_UNKNOWN"},
 	{errs.Invalid, errs.KeyTooLarge, 400, "M_KEY_TOO_LARGE"},
 	{errs.Invalid, errs.ProfileTooLarge, 400, "M_PROFILE_TOO_LARGE"},
-	{errs.Invalid, errs.ProfileTooLarge, 400, "M_PROFILE_TOO_LARGE"},
-	{errs.Invalid, errs.KeyTooLarge, 400, "M_KEY_TOO_LARGE"},
 	{errs.Invalid, errs.Expired, 400, "M_UNKNOWN"}, // 400, so that clients stop repeating it
 
 	// Not M_UNKNOWN_TOKEN: that makes a client wipe its keys, and must be said on purpose.
@@ -67,7 +65,6 @@ var errorTable = [...]errorRow{
 	{errs.Unsupported, "", 400, "M_UNKNOWN"},
 	{errs.Unsupported, errs.UnsupportedVersion, 400, "M_UNSUPPORTED_ROOM_VERSION"},
 	{errs.Unsupported, errs.MethodNotAllowed, 405, "M_UNRECOGNIZED"},
-	{errs.Unsupported, errs.ServerControlled, 405, "M_BAD_JSON"}, // setAccountData
 }
 
 // lookup is the row of code, or else of kind, or else of Internal.

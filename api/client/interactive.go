@@ -1,6 +1,8 @@
 package client
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -26,4 +28,10 @@ func challenge(err error) (any, error) {
 		body.Errcode, body.Error = lookup(e.Kind, e.Code).Errcode, e.Message
 	}
 	return Reply{Status: http.StatusUnauthorized, Body: body}, nil
+}
+
+// Confirm lets the user of a request confirm with the password: answer is the challenge to be sent instead, nil once it is passed.
+func (a Accounts) Confirm(ctx context.Context, rq *Request, attempt json.RawMessage) (answer any, err error) {
+	_, answer, err = a.prove(ctx, rq, attempt)
+	return answer, err
 }

@@ -9,6 +9,7 @@ type Endpoints struct {
 	Rooms    Rooms    // rooms, members, events, receipts
 	Keys     Keys     // end-to-end encryption, messages to devices
 	Sync     Sync     // what is new, who is typing
+	Media    Media    // files
 }
 
 // Routes is the route table: every endpoint there is, and the only place where one is registered.
@@ -19,5 +20,6 @@ func Routes(e Endpoints) []Route {
 		e.Rooms.Routes(),
 		e.Keys.Routes(),
 		e.Sync.Routes(),
+		e.Media.Routes(),
 	)
 }

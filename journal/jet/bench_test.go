@@ -3,6 +3,7 @@ package jet
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -61,11 +62,15 @@ func BenchmarkFollow(b *testing.B) {
 			dir, j := filled(b, n, size)
 			closed(b, j)
 			j = open(b, Config{Dir: dir})
+			_, last, err := j.Bounds(b.Context(), 0)
+			if err != nil {
+				b.Fatal(err)
+			}
 			b.SetBytes(int64(size))
 			b.ResetTimer()
 			for done := 0; done < b.N; {
 				err := j.Follow(b.Context(), 0, 0, func(e journal.Entry) error {
-					if done++; done >= b.N || e.Pos == n/4 {
+					if done++; done >= b.N || e.Pos == last {
 						return errEnough
 					}
 					return nil
@@ -85,7 +90,6 @@ func filled(b *testing.B, n, size int) (string, *Journal) {
 	j := open(b, Config{Dir: dir})
 	data := noise(size)
 	var next atomic.Int64
-	b.SetParallelism(8)
 	done := make(chan error)
 	for p := range journal.Partition(4) {
 		for range 4 {
@@ -158,7 +162,7 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 // BenchmarkIdle reports the processor time that an idle journal with a follower on each of four partitions takes, in percent
-// of one processor.
+// of one processor. Run it with -benchtime 1x.
 func BenchmarkIdle(b *testing.B) {
 	j := open(b, Config{Dir: b.TempDir()})
 	for p := range journal.Partition(4) {
@@ -167,11 +171,13 @@ func BenchmarkIdle(b *testing.B) {
 		}
 		go func() { _ = j.Follow(b.Context(), p, 0, func(journal.Entry) error { return nil }) }()
 	}
-	for b.Loop() {
-		before := cpu()
-		time.Sleep(3 * time.Second)
-		b.ReportMetric(float64(cpu()-before)/float64(3*time.Second)*100, "%cpu")
+	time.Sleep(3 * time.Second) // the start is no idling
+	b.ResetTimer()
+	used := cpu()
+	for range b.N {
+		time.Sleep(10 * time.Second)
 	}
+	b.ReportMetric(float64(cpu()-used)/float64(b.Elapsed())*100, "%cpu")
 }
 
 // cpu is the processor time this process has used.
@@ -179,4 +185,28 @@ func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkSync is what the disk can do: write and sync, nothing else. The other figures are to be read beside it.
+func BenchmarkSync(b *testing.B) {
+	for _, size := range []int{1 << 10, 64 << 10} {
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			f, err := os.Create(b.TempDir() + "/file")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer f.Close()
+			data := noise(size)
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				if _, err := f.Write(data); err != nil {
+					b.Fatal(err)
+				}
+				if err := f.Sync(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "syncs/s")
+		})
+	}
 }

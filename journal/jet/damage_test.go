@@ -93,7 +93,7 @@ func TestFlippedBits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	names := append(blocksOf(t, dir, 0), blocksOf(t, dir, 1)...)
 	refused := 0
-	const rounds = 40
+	const rounds = 30
 	for range rounds {
 		name := names[rng.IntN(len(names))]
 		var at int

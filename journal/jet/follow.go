@@ -16,11 +16,16 @@ import (
 )
 
 const (
-	compareEvery = 250 * time.Millisecond // how often a follower asks whether it missed something
-	pageTimeout  = 2 * time.Second        // without a message while reading a page: ask again
-	pageBytes    = 1 << 20                // of history asked for at once; the engine may go over by one record
-	pageRecords  = 4096
-	liveQueue    = 32 // records pushed and not yet taken; more are dropped and read as history
+	// How often a follower looks whether it missed something: against the last acknowledged position, which this process knows
+	// since it alone appends to a single node, and against the engine, which also knows what nobody was told of. Over several sites
+	// only the engine's word counts, and it must be asked at the shorter interval.
+	compareEvery = 250 * time.Millisecond
+	askEvery     = 2 * time.Second
+
+	pageTimeout = 2 * time.Second // without a message while reading a page: ask again
+	pageBytes   = 1 << 20         // of history asked for at once; the engine may go over by one record
+	pageRecords = 4096
+	liveQueue   = 32 // records pushed and not yet taken; more are dropped and read as history
 )
 
 // errAgain: the engine did not answer; nothing is wrong with the journal.
@@ -73,6 +78,7 @@ func (f *follower) follow(ctx context.Context, e *engine) error {
 		if err := f.catchUp(ctx, e, pages); err != nil {
 			return err
 		}
+		asked := time.Now()
 		gap := false
 		for timer.Reset(compareEvery); !gap; {
 			if err := f.j.ended(ctx); err != nil {
@@ -80,12 +86,14 @@ func (f *follower) follow(ctx context.Context, e *engine) error {
 			}
 			select {
 			case msg := <-live:
-				if gap, err = f.push(msg); err != nil {
+				if gap, err = f.push(ctx, msg); err != nil {
 					return err
 				}
 				timer.Reset(compareEvery)
 			case <-timer.C:
-				gap = true // perhaps
+				acked, _ := f.j.marks.of(f.p)
+				gap = acked > f.pos || time.Since(asked) >= askEvery
+				timer.Reset(compareEvery)
 			case <-ctx.Done():
 			case <-f.j.ctx.Done():
 			}
@@ -94,7 +102,7 @@ func (f *follower) follow(ctx context.Context, e *engine) error {
 }
 
 // push takes a pushed record if it is the next; a later one is a gap.
-func (f *follower) push(msg *nats.Msg) (gap bool, err error) {
+func (f *follower) push(ctx context.Context, msg *nats.Msg) (gap bool, err error) {
 	pos := position(msg)
 	switch {
 	case pos <= f.pos:
@@ -102,7 +110,7 @@ func (f *follower) push(msg *nats.Msg) (gap bool, err error) {
 	case pos > f.pos+1 || msg.Header.Get(jetstream.LastSequenceHeader) != strconv.FormatUint(uint64(f.pos), 10):
 		return true, nil
 	}
-	return false, f.give(pos, msg.Data)
+	return false, f.give(ctx, pos, msg.Data)
 }
 
 // catchUp reads history until there is no more.
@@ -113,7 +121,7 @@ func (f *follower) catchUp(ctx context.Context, e *engine, pages *pages) error {
 			if pos != f.pos+1 {
 				return f.j.missing(ctx, e, f.p, f.pos+1)
 			}
-			return f.give(pos, msg.Data)
+			return f.give(ctx, pos, msg.Data)
 		})
 		if err != nil {
 			if ended := f.j.ended(ctx); ended != nil && errors.Is(err, errAgain) {
@@ -128,8 +136,8 @@ func (f *follower) catchUp(ctx context.Context, e *engine, pages *pages) error {
 }
 
 // give checks a record and gives it to the callback.
-func (f *follower) give(pos journal.Position, stored []byte) error {
-	if err := f.j.ended(context.Background()); err != nil {
+func (f *follower) give(ctx context.Context, pos journal.Position, stored []byte) error {
+	if err := f.j.ended(ctx); err != nil {
 		return err
 	}
 	data, err := unframe(f.p, stored)
@@ -140,7 +148,8 @@ func (f *follower) give(pos journal.Position, stored []byte) error {
 	return f.fn(journal.Entry{Pos: pos, Data: data})
 }
 
-// missing says why there is no record at pos though there are later ones.
+// missing says why a page had no record at pos though it had later ones: it was trimmed, or it is gone, or the answer was lost on
+// the way and asking again is right.
 func (j *Journal) missing(ctx context.Context, e *engine, p journal.Partition, pos journal.Position) error {
 	info, err := e.info(ctx, p)
 	if err != nil {
@@ -149,7 +158,18 @@ func (j *Journal) missing(ctx context.Context, e *engine, p journal.Partition, p
 	if uint64(pos) < info.State.FirstSeq {
 		return journal.ErrTrimmed
 	}
+	msg, err := e.get(ctx, p, pos)
+	if err != nil || msg.Header.Get("Status") != "404" {
+		return errAgain
+	}
 	return damaged(p, pos, "the engine has no record there and has later ones")
+}
+
+// get asks for the record at pos; the answer may be a status instead.
+func (e *engine) get(ctx context.Context, p journal.Partition, pos journal.Position) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	return e.read.RequestWithContext(ctx, directGet(p), fmt.Appendf(nil, `{"seq":%d}`, pos))
 }
 
 // position is where a message is in its stream; 0 if it does not say.
@@ -247,9 +267,7 @@ func (j *Journal) Read(ctx context.Context, p journal.Partition, pos journal.Pos
 
 // read asks one engine for one record.
 func (j *Journal) read(ctx context.Context, e *engine, p journal.Partition, pos journal.Position) (journal.Entry, error) {
-	try, cancel := context.WithTimeout(ctx, pageTimeout)
-	defer cancel()
-	msg, err := e.read.RequestWithContext(try, directGet(p), fmt.Appendf(nil, `{"seq":%d}`, pos))
+	msg, err := e.get(ctx, p, pos)
 	if err != nil {
 		return journal.Entry{}, errAgain
 	}
@@ -261,14 +279,14 @@ func (j *Journal) read(ctx context.Context, e *engine, p journal.Partition, pos 
 		}
 		return journal.Entry{Pos: pos, Data: data}, nil
 	case "404":
-		info, err := e.info(try, p)
+		info, err := e.info(ctx, p)
 		if err != nil {
 			return journal.Entry{}, errAgain
 		}
 		if uint64(pos) > info.State.LastSeq {
 			return journal.Entry{}, io.EOF
 		}
-		return journal.Entry{}, j.missing(try, e, p, pos)
+		return journal.Entry{}, j.missing(ctx, e, p, pos)
 	}
 	return journal.Entry{}, errAgain
 }

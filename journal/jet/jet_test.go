@@ -3,6 +3,7 @@ package jet
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +14,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"bongsu/journal"
 	"bongsu/journal/journaltest"
@@ -63,9 +62,9 @@ func limit(t testing.TB) context.Context {
 func sample(p journal.Partition, pos, size int) []byte {
 	rng := rand.New(rand.NewPCG(uint64(p), uint64(pos)))
 	b := make([]byte, size/2+rng.IntN(size))
-	for i := range b {
-		b[i] = byte(rng.Uint32())
-	}
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], rng.Uint64())
+	_, _ = rand.NewChaCha8(seed).Read(b)
 	return b
 }
 
@@ -122,7 +121,6 @@ func copyTo(t testing.TB, from, to string) {
 }
 
 func TestContract(t *testing.T) {
-	defer goleak.VerifyNone(t)
 	dirs := map[journal.Journal]string{}
 	at := func(t *testing.T, dir string) journal.Journal {
 		j := open(t, Config{Dir: dir, Partitions: 3})
@@ -181,6 +179,38 @@ func TestLiveWithoutPolling(t *testing.T) {
 	if d := time.Since(begin); d > n*compareEvery/4 {
 		t.Fatalf("%d records took %v", n, d)
 	}
+}
+
+// A follower that is slower than the pushes loses some of them and reads them as history.
+func TestSlowFollower(t *testing.T) {
+	j := open(t, Config{Dir: t.TempDir(), Partitions: 1})
+	const n = 10 * liveQueue
+	caught, filled := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		next := journal.Position(0)
+		err := j.Follow(limit(t), 0, 0, func(e journal.Entry) error {
+			if next++; e.Pos != next || !bytes.Equal(e.Data, sample(0, int(next), 500)) {
+				return fmt.Errorf("position %d where %d was due, or another record", e.Pos, next)
+			}
+			switch next {
+			case 1:
+				close(caught)
+				<-filled
+			case n:
+				return errEnough
+			}
+			return nil
+		})
+		if !errors.Is(err, errEnough) {
+			t.Errorf("at %d: %v", next, err)
+		}
+	})
+	fill(t, j, 0, 1, 1, 500)
+	<-caught
+	fill(t, j, 0, 2, n, 500)
+	close(filled)
 }
 
 func TestManyFollowersAndSenders(t *testing.T) {
