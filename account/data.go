@@ -88,7 +88,7 @@ func setData(tx *replica.Tx, b dataBody) ([]byte, error) {
 		tx.Delete(placeKey(b.User, at))
 	}
 	at = tx.Place()
-	tx.Set(key, append(appendPlace(nil, at), b.Content...))
+	tx.Set(key, append(at.Append(nil), b.Content...))
 	tx.Set(placeKey(b.User, at), kv.Str(kv.Str(nil, b.Room), b.Type))
 	tx.Note(Changed{b.User})
 	return changed, nil

@@ -132,8 +132,8 @@ func DataSince(r kv.Reader, user id.UserID, after replica.Place) iter.Seq[Entry]
 	return func(yield func(Entry) bool) {
 		prefix := row(user, tableByPlace)
 		for k, v := range r.Scan(placeKey(user, after), kv.End(prefix)) {
-			if len(k) == len(prefix)+placeLen {
-				if at, _, err := cutPlace(k[len(prefix):]); err == nil && at == after {
+			if len(k) == len(prefix)+replica.PlaceSize {
+				if at, _, err := replica.CutPlace(k[len(prefix):]); err == nil && at == after {
 					continue
 				}
 			}

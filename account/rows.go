@@ -45,29 +45,13 @@ func dataKey(user id.UserID, room id.RoomID, typ string) []byte {
 }
 
 func placeKey(user id.UserID, p replica.Place) []byte {
-	return appendPlace(row(user, tableByPlace), p)
+	return p.Append(row(user, tableByPlace))
 }
 
 func filterKey(user id.UserID, filter string) []byte { return kv.Str(row(user, tableFilter), filter) }
 
 func namesKey(p journal.Partition, user id.UserID) []byte {
 	return kv.Str(replica.Derived(p, machineByte, tableNames), user)
-}
-
-// placeLen is the bytes of a place.
-const placeLen = 12
-
-func appendPlace(dst []byte, p replica.Place) []byte {
-	return kv.U32(kv.U64(dst, uint64(p.Pos)), p.Index)
-}
-
-func cutPlace(v []byte) (p replica.Place, rest []byte, err error) {
-	pos, v, err := kv.CutU64(v)
-	if err != nil {
-		return p, nil, err
-	}
-	index, v, err := kv.CutU32(v)
-	return replica.Place{Pos: journal.Position(pos), Index: index}, v, err
 }
 
 // Account is a person or a bot with a name on this server.
@@ -173,7 +157,7 @@ func (d *decoder) str() string {
 }
 
 func (d *decoder) place() replica.Place {
-	p, rest, err := cutPlace(d.v)
+	p, rest, err := replica.CutPlace(d.v)
 	d.step(rest, err)
 	return p
 }

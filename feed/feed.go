@@ -200,5 +200,5 @@ func (f *Feed) Place(token string, r id.RoomID) (room.Place, error) {
 	if t.Epoch != f.cfg.Epoch || len(t.Positions) != f.r.Partitions() {
 		return room.Place{}, badParam("the sync token is no longer valid")
 	}
-	return End(t.Positions[replica.PartitionOf(id.SlotOf(r), len(t.Positions))]), nil
+	return replica.End(t.Positions[replica.PartitionOf(id.SlotOf(r), len(t.Positions))]), nil
 }

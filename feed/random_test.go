@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"bongsu/replica"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -62,7 +63,7 @@ type client struct {
 func (st *site) history(r id.RoomID) []id.EventID {
 	v, _ := room.Open(st.r.Rows(), r)
 	var out []id.EventID
-	for s := range v.Timeline(room.Place{}, End(1<<60)) {
+	for s := range v.Timeline(room.Place{}, replica.End(1<<60)) {
 		out = append(out, s.ID)
 	}
 	return out

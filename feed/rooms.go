@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"bongsu/replica"
 	"slices"
 
 	"bongsu/event"
@@ -117,7 +118,7 @@ func (a *answer) ephemeral(v *room.View, s *seat, after room.Place) {
 // several threads, which is said in events of their own, since the form has place for one.
 func (a *answer) receipts(v *room.View, after room.Place) {
 	var list []room.Receipt
-	for r := range v.Receipts(after, End(a.at(a.partition(v)))) {
+	for r := range v.Receipts(after, replica.End(a.at(a.partition(v)))) {
 		if r.Type != room.ReadPrivate || r.User == a.rq.User {
 			list = append(list, r)
 		}
@@ -253,14 +254,14 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	if !st.any { // an invitation that was refused or taken back, a ban: that is all there is to see
 		own, ok := v.At(s.Place)
 		if ok {
-			a.writeTimeline(v, timeline{events: []room.Stored{own}, start: room.Before(s.Place)})
+			a.writeTimeline(v, timeline{events: []room.Stored{own}, start: s.Place.Prev()})
 		}
 		return
 	}
 	full := !st.known
 	t := timeline{after: after}
 	if full && a.since != nil {
-		t.after, t.limited = room.Before(st.from), true
+		t.after, t.limited = st.from.Prev(), true
 	}
 	sight := v.Sight(a.rq.User)
 	t.read(v, &a.filter.Room.Timeline, st.until, &sight)

@@ -186,7 +186,7 @@ func (f *Feed) answer(rq *Request, filter *Filter, since *Token, vis visit, view
 	a := &answer{f: f, rq: rq, filter: filter, since: since, vis: vis, view: view, now: f.now().UnixMilli(),
 		news: since == nil || rq.FullState}
 	a.next = Token{Epoch: f.cfg.Epoch, Positions: view.Positions(), Origin: f.origin}
-	a.next.Inbox = End(a.at(vis.v.home))
+	a.next.Inbox = replica.End(a.at(vis.v.home))
 	// The number is taken before rooms are asked: what changes in between is sent twice rather than never.
 	var floor uint64
 	a.next.Ephemeral, floor = f.cfg.Typing.Seq()
@@ -207,7 +207,7 @@ func (a *answer) from(p journal.Partition) room.Place {
 	if a.since == nil {
 		return room.Place{}
 	}
-	return End(a.since.Positions[p])
+	return replica.End(a.since.Positions[p])
 }
 
 func (a *answer) write() {

@@ -38,7 +38,7 @@ func (t *timeline) read(v *room.View, filter *EventFilter, upto room.Place, sigh
 		if filter.passes(s.Event) {
 			t.events = append(t.events, s)
 		}
-		t.start = room.Before(s.Place)
+		t.start = s.Place.Prev()
 	}
 	slices.Reverse(t.events)
 }
@@ -55,13 +55,13 @@ func (a *answer) cut(v *room.View, s *seat, entered bool) timeline {
 	switch {
 	case !entered:
 	case a.since != nil && wasIn(v, a.rq.User, a.from(s.p)):
-		t.after, t.limited = room.Before(s.Since), true
+		t.after, t.limited = s.Since.Prev(), true
 	default:
 		t.after = room.Place{}
 		sees := v.Sight(a.rq.User)
 		sight = &sees
 	}
-	t.read(v, &a.filter.Room.Timeline, End(a.at(s.p)), sight)
+	t.read(v, &a.filter.Room.Timeline, replica.End(a.at(s.p)), sight)
 	return t
 }
 

@@ -25,11 +25,6 @@ const (
 	maxParts    = 4096
 )
 
-// End is the place after everything in the record at pos.
-func End(pos journal.Position) replica.Place {
-	return replica.Place{Pos: pos, Index: math.MaxUint32}
-}
-
 // String is the token as clients keep it.
 func (t Token) String() string { return string(t.append(nil)) }
 

@@ -14,7 +14,7 @@ import (
 func TestToken(t *testing.T) {
 	for _, tok := range []Token{
 		{Epoch: 1, Positions: []journal.Position{0}},
-		{Epoch: 1, Positions: []journal.Position{1, 200, 30000, 4000000}, Inbox: End(30000), Origin: 0xdeadbeef, Ephemeral: 77},
+		{Epoch: 1, Positions: []journal.Position{1, 200, 30000, 4000000}, Inbox: replica.End(30000), Origin: 0xdeadbeef, Ephemeral: 77},
 		{Epoch: math.MaxUint64, Positions: []journal.Position{math.MaxUint64}, Inbox: replica.Place{Pos: 5, Index: 6},
 			Origin: math.MaxUint32, Ephemeral: math.MaxUint64},
 		{Positions: []journal.Position{3}, Inbox: replica.Place{Pos: math.MaxUint64}},
@@ -36,7 +36,7 @@ func TestToken(t *testing.T) {
 			t.Errorf("with one more: %v", err)
 		}
 	}
-	typical := Token{Epoch: 1, Positions: []journal.Position{3e6, 3e6, 3e6, 3e6}, Inbox: End(3e6), Origin: 1, Ephemeral: 1e6}
+	typical := Token{Epoch: 1, Positions: []journal.Position{3e6, 3e6, 3e6, 3e6}, Inbox: replica.End(3e6), Origin: 1, Ephemeral: 1e6}
 	if n := len(typical.String()); n > 50 {
 		t.Errorf("a token of millions of records has %d bytes", n)
 	}
@@ -46,7 +46,7 @@ func FuzzToken(f *testing.F) {
 	for _, s := range []string{"", "s", "s\n", "p123", "sAQEB", "s72594_4483_1934", "s=", "sAQABAAAAAAAAAA"} {
 		f.Add(s)
 	}
-	f.Add(Token{Epoch: 1, Positions: []journal.Position{1, 2, 3, 4}, Inbox: End(3)}.String())
+	f.Add(Token{Epoch: 1, Positions: []journal.Position{1, 2, 3, 4}, Inbox: replica.End(3)}.String())
 	f.Fuzz(func(t *testing.T, s string) {
 		tok, err := ParseToken(s)
 		if err != nil {

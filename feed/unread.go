@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"bongsu/replica"
 	"encoding/json"
 
 	"bongsu/account"
@@ -33,17 +34,17 @@ func (a *answer) unread(v *room.View, s *seat, t timeline) (notify, highlight in
 	switch {
 	case u.rules != rules || u.read.Before(read) || at < u.upto:
 		u = unread{rules: rules, read: read}
-		c.back(End(at))
-	case t.after == End(u.upto) && !t.limited && a.filter.Room.Timeline.all():
+		c.back(replica.End(at))
+	case t.after == replica.End(u.upto) && !t.limited && a.filter.Room.Timeline.all():
 		for _, ev := range t.events {
 			c.count(ev)
 		}
 	default:
 		n := 0
-		for ev := range v.Timeline(End(u.upto), End(at)) {
+		for ev := range v.Timeline(replica.End(u.upto), replica.End(at)) {
 			if n++; n > maxUnread {
 				u.notify, u.highlight = 0, 0
-				c.back(End(at))
+				c.back(replica.End(at))
 				break
 			}
 			c.count(ev)

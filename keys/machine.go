@@ -87,7 +87,7 @@ func changed(tx *replica.Tx, owner, user, viewer id.UserID) {
 		tx.Delete(changesKey(tx.Partition(), old))
 	}
 	at := tx.Place()
-	tx.Set(key, appendPlace(nil, at))
+	tx.Set(key, at.Append(nil))
 	tx.Set(changesKey(tx.Partition(), at), kv.Str(kv.Str(nil, user), viewer))
 	tx.Note(DeviceListChanged{user, viewer})
 }

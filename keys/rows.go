@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"encoding/binary"
 	"encoding/json"
 
 	"bongsu/event"
@@ -37,7 +36,7 @@ func deviceRow(user id.UserID, device id.DeviceID, table byte) []byte {
 }
 
 func oneTimeKey(user id.UserID, device id.DeviceID, algorithm string, at replica.Place) []byte {
-	return appendPlace(kv.Str(deviceRow(user, device, tableOneTime), algorithm), at)
+	return at.Append(kv.Str(deviceRow(user, device, tableOneTime), algorithm))
 }
 
 func knownKey(user id.UserID, device id.DeviceID, algorithm, keyID string) []byte {
@@ -55,7 +54,7 @@ func signedKey(signer, user id.UserID, keyID string) []byte {
 }
 
 func inboxKey(user id.UserID, device id.DeviceID, at replica.Place) []byte {
-	return appendPlace(deviceRow(user, device, tableInbox), at)
+	return at.Append(deviceRow(user, device, tableInbox))
 }
 
 func changeKey(owner, user, viewer id.UserID) []byte {
@@ -63,23 +62,15 @@ func changeKey(owner, user, viewer id.UserID) []byte {
 }
 
 func changesKey(p journal.Partition, at replica.Place) []byte {
-	return appendPlace(replica.Derived(p, machineByte, tableChanges), at)
-}
-
-// placeLen is the bytes of a place.
-const placeLen = 12
-
-func appendPlace(dst []byte, p replica.Place) []byte {
-	return kv.U32(kv.U64(dst, uint64(p.Pos)), p.Index)
+	return at.Append(replica.Derived(p, machineByte, tableChanges))
 }
 
 func cutPlace(v []byte) (p replica.Place, rest []byte) {
-	if len(v) < placeLen {
+	p, rest, err := replica.CutPlace(v)
+	if err != nil {
 		broken("place")
 	}
-	p.Pos = journal.Position(binary.BigEndian.Uint64(v))
-	p.Index = binary.BigEndian.Uint32(v[8:])
-	return p, v[placeLen:]
+	return p, rest
 }
 
 func cutStr(v []byte) (string, []byte) {
@@ -112,7 +103,7 @@ func readDevice(r kv.Reader, user id.UserID, device id.DeviceID) (deviceKeys, bo
 	return deviceKeys{at, keys}, true
 }
 
-func (d deviceKeys) encode() []byte { return append(appendPlace(nil, d.at), d.keys...) }
+func (d deviceKeys) encode() []byte { return append(d.at.Append(nil), d.keys...) }
 
 // fallback is the key that is given out when the one-time keys have run out.
 type fallback struct {

@@ -6,7 +6,6 @@ import (
 
 	"bongsu/errs"
 	"bongsu/id"
-	"bongsu/journal"
 )
 
 // Machine is one deterministic state machine: the kinds of proposal that it decides, and its rows.
@@ -28,15 +27,6 @@ type Kind struct {
 //
 // body aliases the record: a handler keeps no part of it beyond the call without copying, except by writing it to a row.
 type Handler func(tx *Tx, body []byte) ([]byte, error)
-
-// Place orders what happens in a partition: the record, and a running number within it.
-type Place struct {
-	Pos   journal.Position
-	Index uint32
-}
-
-// Before reports whether p comes before q.
-func (p Place) Before(q Place) bool { return p.Pos < q.Pos || p.Pos == q.Pos && p.Index < q.Index }
 
 // failed is the verdict on a proposal whose handler panicked: the same words everywhere.
 func failed() *errs.Error {

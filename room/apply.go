@@ -163,8 +163,8 @@ func (w *writer) put(ev *event.Event, by origin) Stored {
 	if ev.StateKey != nil {
 		w.putState(&s)
 	}
-	w.tx.Set(putPlace(w.key(tableTimeline), s.Place), s.encode())
-	w.tx.Set(kv.Str(w.key(tableID), ev.ID), putPlace(nil, s.Place))
+	w.tx.Set(s.Place.Append(w.key(tableTimeline)), s.encode())
+	w.tx.Set(kv.Str(w.key(tableID), ev.ID), s.Place.Append(nil))
 	w.Extremities = append(make([]id.EventID, 0, 1), ev.ID)
 	w.Depth = ev.Depth
 	w.LastEvent = s.Place
@@ -185,7 +185,7 @@ func (w *writer) putState(s *Stored) {
 	}
 	value := row.encode()
 	w.tx.Set(kv.Str(kv.Str(w.key(tableState), s.Type), key), value)
-	w.tx.Set(putPlace(kv.Str(kv.Str(w.key(tableHistory), s.Type), key), s.Place), value)
+	w.tx.Set(s.Place.Append(kv.Str(kv.Str(w.key(tableHistory), s.Type), key)), value)
 	w.LastState = s.Place
 	switch (roomstate.Key{Type: s.Type, StateKey: key}) {
 	case roomstate.Key{Type: event.TypeCreate}:

@@ -136,7 +136,7 @@ func BenchmarkTimeline(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n := 0
-		for range v.TimelineBack(Place{}, Forever) {
+		for range v.TimelineBack(Place{}, replica.Forever) {
 			if n++; n == 20 {
 				break
 			}

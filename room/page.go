@@ -3,12 +3,13 @@ package room
 import (
 	"bongsu/event"
 	"bongsu/id"
+	"bongsu/replica"
 )
 
 // PageQuery asks for a page of a room's timeline.
 type PageQuery struct {
 	From   Place // the gap after this place; see PageToken
-	To     Place // no further than the gap after this place; with Back the zero place, and else Forever, for no bound
+	To     Place // no further than the gap after this place; with Back the zero place, and else replica.Forever, for no bound
 	Back   bool  // towards the past
 	Limit  int
 	Sight  Sight                   // what may be seen
@@ -37,7 +38,7 @@ func (v *View) Page(q PageQuery) Page {
 	}
 	// What comes before all that may be seen is not looked at.
 	if first := q.Sight.spans[0].from; after.Before(first) {
-		after = Before(first)
+		after = first.Prev()
 	}
 	looked := 0
 	for s := range read(after, upto) {
@@ -48,7 +49,7 @@ func (v *View) Page(q PageQuery) Page {
 		looked++
 		p.End = s.Place
 		if q.Back {
-			p.End = Before(s.Place)
+			p.End = s.Place.Prev()
 		}
 		if q.Sight.Sees(s.Place) && (q.Wanted == nil || q.Wanted(s.Event)) {
 			p.Events = append(p.Events, s)
@@ -70,9 +71,9 @@ func (v *View) Around(e id.EventID, limit int, sight Sight, wanted func(*event.E
 	if !ok || !sight.Sees(s.Place) {
 		return Around{}, false
 	}
-	q := PageQuery{From: Before(s.Place), Back: true, Limit: limit / 2, Sight: sight, Wanted: wanted}
+	q := PageQuery{From: s.Place.Prev(), Back: true, Limit: limit / 2, Sight: sight, Wanted: wanted}
 	a.Event, a.Before = s, v.Page(q)
-	q.From, q.To, q.Back, q.Limit = s.Place, Forever, false, limit-limit/2
+	q.From, q.To, q.Back, q.Limit = s.Place, replica.Forever, false, limit-limit/2
 	a.After = v.Page(q)
 	return a, true
 }

@@ -200,7 +200,7 @@ func checkRoom(t *rapid.T, v *View) {
 		seen      = map[id.EventID]bool{}
 		total     int64
 	)
-	for s := range v.Timeline(Place{}, Forever) {
+	for s := range v.Timeline(Place{}, replica.Forever) {
 		checkEvent(t, v, s, prev, seen)
 		if s.StateKey != nil {
 			state[roomstate.Key{Type: s.Type, StateKey: *s.StateKey}] = s
@@ -274,7 +274,7 @@ func checkEvent(t *rapid.T, v *View, s Stored, prev *Stored, seen map[id.EventID
 func checkPast(t *rapid.T, v *View) {
 	state := map[roomstate.Key]id.EventID{}
 	var all []id.EventID
-	for s := range v.Timeline(Place{}, Forever) {
+	for s := range v.Timeline(Place{}, replica.Forever) {
 		all = append(all, s.ID)
 		if s.StateKey == nil {
 			continue
@@ -294,9 +294,9 @@ func checkPast(t *rapid.T, v *View) {
 		}
 	}
 	limit := rapid.IntRange(1, 7).Draw(t, "page")
-	everything := Sight{[]span{{Place{}, Forever}}}
+	everything := Sight{[]span{{Place{}, replica.Forever}}}
 	for _, back := range []bool{false, true} {
-		q := PageQuery{To: Forever, Back: back, Limit: limit, Sight: everything}
+		q := PageQuery{To: replica.Forever, Back: back, Limit: limit, Sight: everything}
 		if back {
 			q.From, q.To = v.LastEvent, Place{}
 		}

@@ -35,7 +35,7 @@ func (v *View) key(table byte) []byte { return roomKey(v.slot, table, v.ID) }
 
 // At is the event at a place of the timeline; ok is false if there is none.
 func (v *View) At(p Place) (s Stored, ok bool) {
-	row := v.r.Get(putPlace(v.key(tableTimeline), p))
+	row := v.r.Get(p.Append(v.key(tableTimeline)))
 	if row == nil {
 		return Stored{}, false
 	}
@@ -93,27 +93,8 @@ func (v *View) timeline(scan func(lo, hi []byte) iter.Seq2[[]byte, []byte], afte
 
 // between are the bounds of the rows of a table with after < place <= upto.
 func (v *View) between(table byte, after, upto Place) (lo, hi []byte) {
-	return putPlace(v.key(table), Next(after)), putPlace(v.key(table), Next(upto))
+	return after.Next().Append(v.key(table)), upto.Next().Append(v.key(table))
 }
-
-// Next is the least place after p.
-func Next(p Place) Place {
-	if p.Index == 1<<32-1 {
-		return Place{Pos: p.Pos + 1}
-	}
-	return Place{Pos: p.Pos, Index: p.Index + 1}
-}
-
-// Before is the greatest place before p; p is not the zero place.
-func Before(p Place) Place {
-	if p.Index == 0 {
-		return Place{Pos: p.Pos - 1, Index: 1<<32 - 1}
-	}
-	return Place{Pos: p.Pos, Index: p.Index - 1}
-}
-
-// End is the place after everything up to position pos: the upper bound for reading what a view at pos holds.
-func End(pos journal.Position) Place { return Place{Pos: pos, Index: 1<<32 - 1} }
 
 // StateRow is the current state of a key.
 func (v *View) StateRow(typ, key string) (s StateRow, ok bool) {
@@ -202,7 +183,7 @@ func (v *View) StateAt(p Place) iter.Seq[StateRow] {
 // StateRowAt is the state of a key right after place p.
 func (v *View) StateRowAt(p Place, typ, key string) (s StateRow, ok bool) {
 	prefix := kv.Str(kv.Str(v.key(tableHistory), typ), key)
-	for _, row := range v.r.ScanBack(prefix, putPlace(bytes.Clone(prefix), Next(p))) {
+	for _, row := range v.r.ScanBack(prefix, p.Next().Append(bytes.Clone(prefix))) {
 		s = StateRow{Type: typ, Key: key}
 		s.value(row)
 		return s, true
@@ -214,7 +195,7 @@ func (v *View) StateRowAt(p Place, typ, key string) (s StateRow, ok bool) {
 func (v *View) StateChanges(typ, key string, after, upto Place) iter.Seq[StateRow] {
 	prefix := kv.Str(kv.Str(v.key(tableHistory), typ), key)
 	return func(yield func(StateRow) bool) {
-		lo, hi := putPlace(bytes.Clone(prefix), Next(after)), putPlace(bytes.Clone(prefix), Next(upto))
+		lo, hi := after.Next().Append(bytes.Clone(prefix)), upto.Next().Append(bytes.Clone(prefix))
 		if bytes.Compare(lo, hi) >= 0 {
 			return
 		}

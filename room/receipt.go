@@ -59,11 +59,11 @@ func (w *writer) putReceipt(rc Receipt) bool {
 		if !was.At.Before(rc.At) {
 			return false
 		}
-		w.tx.Delete(putPlace(w.key(tableReceived), was.Place))
+		w.tx.Delete(was.Place.Append(w.key(tableReceived)))
 	}
 	rc.Place = w.tx.Place()
 	w.tx.Set(key, rc.encode())
-	w.tx.Set(putPlace(w.key(tableReceived), rc.Place), rc.name())
+	w.tx.Set(rc.Place.Append(w.key(tableReceived)), rc.name())
 	w.LastReceipt = rc.Place
 	w.tx.Note(Changed{Room: w.ID, Place: rc.Place, Change: ChangeReceipt, User: rc.User, Private: rc.Type == ReadPrivate})
 	return true

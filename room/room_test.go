@@ -113,7 +113,7 @@ func texts(events []Stored) string {
 
 func (v *View) all() []Stored {
 	var out []Stored
-	for s := range v.Timeline(Place{}, Forever) {
+	for s := range v.Timeline(Place{}, replica.Forever) {
 		out = append(out, s)
 	}
 	return out

@@ -34,14 +34,13 @@ func roomsKey(p journal.Partition, user id.UserID) []byte {
 	return kv.Str(replica.Derived(p, machineByte, tableRooms), user)
 }
 
-const placeSize = 12
-
-func putPlace(key []byte, p Place) []byte { return kv.U32(kv.U64(key, p.Pos), p.Index) }
-
 // placeAt reads a place from the end of a key or value.
 func placeAt(b []byte) Place {
-	b = b[len(b)-placeSize:]
-	return Place{Pos: journal.Position(binary.BigEndian.Uint64(b)), Index: binary.BigEndian.Uint32(b[8:])}
+	p, _, err := replica.CutPlace(b[max(0, len(b)-replica.PlaceSize):])
+	if err != nil {
+		fault()
+	}
+	return p
 }
 
 var errRow = errors.New("room: damaged row")
@@ -96,9 +95,6 @@ func addRef(dst []byte, r Ref) []byte { return addString(addPlace(dst, r.Place),
 
 // Place is where something happened in the order of the room's partition.
 type Place = replica.Place
-
-// Forever is after every place that there can be.
-var Forever = Place{Pos: 1 << 63}
 
 // Ref is an event's place and id; the zero Ref is none.
 type Ref struct {

@@ -52,10 +52,10 @@ func TestRows(t *testing.T) {
 // TestPlaces: neighbours, also at the edges of a record.
 func TestPlaces(t *testing.T) {
 	for _, p := range []Place{{Pos: 1, Index: 1}, {Pos: 1, Index: 1<<32 - 1}, {Pos: 7}, {Pos: 1<<63 - 1, Index: 5}} {
-		if got := Before(Next(p)); got != p {
+		if got := p.Next().Prev(); got != p {
 			t.Errorf("%v: %v", p, got)
 		}
-		if !p.Before(Next(p)) || !p.Before(Forever) || p.Pos > 0 && !Before(p).Before(p) {
+		if !p.Before(p.Next()) || !p.Before(replica.Forever) || p.Pos > 0 && !p.Prev().Before(p) {
 			t.Errorf("%v is out of order", p)
 		}
 		if got, err := ParsePageToken(PageToken(p)); err != nil || got != p {

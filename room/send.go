@@ -83,7 +83,7 @@ func (w *writer) redact(s Stored) error {
 	}
 	target.Event = target.Event.Redact()
 	target.Redacted = s.Place
-	w.tx.Set(putPlace(w.key(tableTimeline), target.Place), target.encode())
+	w.tx.Set(target.Place.Append(w.key(tableTimeline)), target.encode())
 	if target.ID == w.PowerLevels.ID || target.ID == w.JoinRules.ID {
 		w.edits++
 	}

@@ -262,7 +262,7 @@ func TestReceipts(t *testing.T) {
 	wg.Wait()
 	v := st.open(t, room)
 	n := 0
-	for rc := range v.Receipts(Place{}, Forever) {
+	for rc := range v.Receipts(Place{}, replica.Forever) {
 		if n++; rc.Event != two {
 			t.Errorf("%+v", rc)
 		}

@@ -3,6 +3,7 @@ package room
 import (
 	"bongsu/event"
 	"bongsu/id"
+	"bongsu/replica"
 	"bongsu/roomstate"
 )
 
@@ -51,7 +52,7 @@ func (v *View) Sight(user id.UserID) Sight {
 		lastJoined Place // the end of the user's last time in the room
 	)
 	if !v.Member(user).Forgotten {
-		for s := range v.StateChanges(event.TypeMember, string(user), Place{}, Forever) {
+		for s := range v.StateChanges(event.TypeMember, string(user), Place{}, replica.Forever) {
 			if n := len(members); n > 0 && members[n-1].Membership == s.Membership {
 				continue // a new name is no new membership
 			}
@@ -61,10 +62,10 @@ func (v *View) Sight(user id.UserID) Sight {
 			members = append(members, s)
 		}
 		if n := len(members); n > 0 && members[n-1].Membership == roomstate.Join {
-			lastJoined = Forever
+			lastJoined = replica.Forever
 		}
 	}
-	for s := range v.StateChanges(event.TypeHistoryVisibility, "", Place{}, Forever) {
+	for s := range v.StateChanges(event.TypeHistoryVisibility, "", Place{}, replica.Forever) {
 		visibility = append(visibility, s)
 	}
 	return v.sight(members, visibility, lastJoined)
@@ -75,7 +76,7 @@ func (v *View) sight(members, visibility []StateRow, lastJoined Place) Sight {
 	var s Sight
 	at, member, seen := Place{}, roomstate.Membership(""), shared
 	for {
-		next := Forever
+		next := replica.Forever
 		if len(members) > 0 {
 			next = members[0].Ref.Place
 		}
@@ -87,7 +88,7 @@ func (v *View) sight(members, visibility []StateRow, lastJoined Place) Sight {
 			s.add(span{at, next})
 		}
 		switch {
-		case next == Forever:
+		case next == replica.Forever:
 			return s
 		case byMember:
 			member, members = members[0].Membership, members[1:]
@@ -125,9 +126,9 @@ func (v *View) StateSight(user id.UserID) (at Place, ok bool) {
 	m := v.Member(user)
 	switch {
 	case m.Membership == roomstate.Join:
-		return Forever, true
+		return replica.Forever, true
 	case v.visibility() == worldReadable:
-		return Forever, true
+		return replica.Forever, true
 	case m.Forgotten:
 		return Place{}, false
 	case m.Membership == roomstate.Leave || m.Membership == roomstate.Ban:
@@ -139,7 +140,7 @@ func (v *View) StateSight(user id.UserID) (at Place, ok bool) {
 // leftAt is where a user who is not in the room was removed from it last; ok is false for one who never was in it.
 func (v *View) leftAt(user id.UserID) (at Place, ok bool) {
 	wasJoined := false
-	for s := range v.StateChanges(event.TypeMember, string(user), Place{}, Forever) {
+	for s := range v.StateChanges(event.TypeMember, string(user), Place{}, replica.Forever) {
 		isJoined := s.Membership == roomstate.Join
 		if wasJoined && !isJoined {
 			at, ok = s.Ref.Place, true

@@ -162,7 +162,7 @@ func (p *player) submit(kind string, body any) string {
 
 func (p *player) event(name string) id.EventID {
 	v, _ := Open(p.r.Rows(), p.room)
-	for s := range v.Timeline(Place{}, Forever) {
+	for s := range v.Timeline(Place{}, replica.Forever) {
 		if fmt.Sprintf("#%d", s.Depth) == name {
 			return s.ID
 		}
@@ -180,7 +180,7 @@ func (p *player) show(what string, user id.UserID) string {
 	case "head":
 		fmt.Fprintf(&out, "version %s, depth %d, %d joined, %d invited\n", v.Version, v.Depth, v.Joined, v.Invited)
 	case "timeline":
-		for s := range v.Timeline(Place{}, Forever) {
+		for s := range v.Timeline(Place{}, replica.Forever) {
 			if user != "" && !v.Sight(user).Sees(s.Place) {
 				continue
 			}
@@ -215,7 +215,7 @@ func (p *player) show(what string, user id.UserID) string {
 			out.WriteByte('\n')
 		}
 	case "receipts":
-		for rc := range v.Receipts(Place{}, Forever) {
+		for rc := range v.Receipts(Place{}, replica.Forever) {
 			s, _ := v.Event(rc.Event)
 			fmt.Fprintf(&out, "%s %s #%d\n", rc.User, rc.Type, s.Depth)
 		}

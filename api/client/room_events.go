@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bongsu/replica"
 	"context"
 	"encoding/json"
 	"slices"
@@ -241,7 +242,7 @@ func (a Rooms) pageQuery(r *Request, v *reading) (q room.PageQuery, f *eventFilt
 	if q.Back {
 		q.From = v.LastEvent
 	} else {
-		q.To = room.Forever
+		q.To = replica.Forever
 	}
 	for name, p := range map[string]*room.Place{"from": &q.From, "to": &q.To} {
 		token, err := r.Query(name)
