@@ -7,6 +7,7 @@ import (
 	"bongsu/event"
 	"bongsu/id"
 	"bongsu/kv"
+	"bongsu/replica"
 	"bongsu/roomstate"
 )
 
