@@ -49,7 +49,8 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", cfg.Listen)
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
@@ -73,7 +74,9 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 			log.Warn("some requests did not finish in time")
 			err = srv.Close()
 		}
-		<-served
+		if closed := <-served; err == nil && !errors.Is(closed, http.ErrServerClosed) {
+			err = closed
+		}
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
@@ -129,7 +132,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	}
 	s.disk = watchDisk(cfg.Data, int64(cfg.Disk.DiskReserve), log)
 	s.onClose(s.disk.close)
-	if err := s.serveAdmin(data); err != nil {
+	if err := s.serveAdmin(ctx, data); err != nil {
 		return s, err
 	}
 	return s, s.openAPI(registry)
