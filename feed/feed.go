@@ -17,7 +17,8 @@
 // again with each message, because what was sent is not remembered.
 //
 // Where things are: sync.go (the request), rooms.go and timeline.go (what is said of a room), unread.go, keys.go (encryption),
-// hub.go (what is kept of users, and waking), pace.go (how often one is answered under load), token.go, filter.go, write.go.
+// hub.go (what notes tell), seats.go (a user's rooms), wait.go (waiting and waking), pace.go (how often one is
+// answered under load), token.go, filter.go, write.go.
 package feed
 
 import (

@@ -106,22 +106,31 @@ func (f *Feed) KeyChanges(ctx context.Context, user id.UserID, from, to string) 
 	defer view.Close()
 	a := f.answer(&Request{User: user}, &Filter{}, since, vis, view)
 	for _, s := range a.seats {
-		switch {
-		case s.State != roomstate.Join:
-		case a.from(s.p).Before(s.Since):
-			a.entered = append(a.entered, s)
-		case s.watch.event.Load() > uint64(since.Positions[s.p]):
-			if v, ok := room.Open(a.view, s.Room); ok && a.from(s.p).Before(v.LastState) {
-				for m := range v.Members() {
-					if a.from(s.p).Before(m.Ref.Place) {
-						a.move(s.Room, id.UserID(m.Key), m.Membership)
-					}
-				}
-			}
-		}
+		a.moves(s)
 	}
 	c, l := a.devices()
 	return sorted(c), sorted(l), nil
+}
+
+// moves notes who has come and gone in a room since the token: the user, or others while the user was there.
+func (a *answer) moves(s *seat) {
+	after := a.from(s.p)
+	switch {
+	case s.State == roomstate.Join && after.Before(s.Since):
+		a.entered = append(a.entered, s)
+		return
+	case s.State == roomstate.Join && s.watch.event.Load() <= uint64(after.Pos), s.State != roomstate.Join && !after.Before(s.Place):
+		return
+	}
+	v, ok := room.Open(a.view, s.Room)
+	if !ok || !after.Before(v.LastState) {
+		return
+	}
+	for m := range v.Members() {
+		if after.Before(m.Ref.Place) && (s.State == roomstate.Join || m.Ref.Place.Before(s.Place)) {
+			a.move(s.Room, id.UserID(m.Key), m.Membership)
+		}
+	}
 }
 
 // devices are the users whose devices the client must look at again, and whose no longer: among those who share an encrypted

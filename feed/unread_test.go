@@ -1,0 +1,169 @@
+package feed
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"bongsu/account"
+	"bongsu/id"
+	"bongsu/pushrule"
+	"bongsu/room"
+)
+
+// TestUnreadAgree: what is counted step by step is what is counted from nothing.
+func TestUnreadAgree(t *testing.T) {
+	st := newSite(t)
+	_, err := st.accounts.AddUser(t.Context(), "bob", "a password", false)
+	st.must(err)
+	r := st.create("amy", room.Creation{Preset: "public_chat"})
+	st.join("bob", r)
+	since := st.token("bob")
+	check := func(step string, want int) {
+		t.Helper()
+		res := st.sync(t.Context(), Request{User: user("bob"), Since: since, FullState: true})
+		since = res.NextBatch
+		cold := st.newFeed(2)
+		defer cold.Close()
+		out, err := cold.Sync(t.Context(), Request{User: user("bob")})
+		st.must(err)
+		a, b := res.Rooms.Join[r].Unread.Notify, st.parse(out).Rooms.Join[r].Unread.Notify
+		if a != want || b != want {
+			t.Errorf("%s: %d step by step, %d at once, want %d", step, a, b, want)
+		}
+	}
+	check("nothing", 0)
+	first := st.say("amy", r, "one")
+	st.say("amy", r, "two")
+	check("two", 2)
+	st.must(st.rooms.Receipt(t.Context(), user("bob"), r, room.Read, "main", first))
+	check("one read in the main thread", 1)
+	st.must(st.rooms.Receipt(t.Context(), user("bob"), r, room.Read, string(st.say("amy", r, "root")), st.say("amy", r, "in a thread")))
+	check("read in a thread", 3)
+	st.say("bob", r, "answer")
+	check("after an answer", 0)
+	st.say("amy", r, "three")
+	st.must(st.accounts.EditPushRules(t.Context(), user("bob"), func(json.RawMessage) (json.RawMessage, error) {
+		rs := pushrule.Defaults(user("bob"))
+		if err := rs.Put(pushrule.Room, string(r), pushrule.Draft{Actions: []json.RawMessage{}}, "", ""); err != nil {
+			return nil, err
+		}
+		return json.Marshal(map[string]any{"global": rs})
+	}))
+	check("muted", 0)
+	st.must(st.accounts.EditPushRules(t.Context(), user("bob"), func(json.RawMessage) (json.RawMessage, error) {
+		return json.Marshal(map[string]any{"global": pushrule.Defaults(user("bob"))})
+	}))
+	check("no longer muted", 1)
+	for i := range maxUnread + 20 {
+		st.say("amy", r, fmt.Sprint(i))
+	}
+	check("very many", maxUnread)
+}
+
+// TestReceiptsOfThreads: one event read in two threads is said twice.
+func TestReceiptsOfThreads(t *testing.T) {
+	st := newSite(t)
+	r := st.create("amy", room.Creation{Preset: "public_chat"})
+	root := st.say("amy", r, "root")
+	for _, thread := range []string{"", "main", string(root)} {
+		st.must(st.rooms.Receipt(t.Context(), user("amy"), r, room.Read, thread, root))
+	}
+	res := st.sync(t.Context(), Request{User: user("amy")})
+	threads := map[any]bool{}
+	for _, e := range res.Rooms.Join[r].Ephemeral.Events {
+		receipt, ok := e.Content[string(root)].(map[string]any)[room.Read].(map[string]any)[string(user("amy"))].(map[string]any)
+		if !ok {
+			t.Fatalf("%+v", e)
+		}
+		threads[receipt["thread_id"]] = true
+	}
+	if len(threads) != 3 {
+		t.Errorf("%v", threads)
+	}
+}
+
+// TestLogout sends the request of a device home that is gone, and no other.
+func TestLogout(t *testing.T) {
+	st := newSite(t)
+	ctx := t.Context()
+	_, err := st.accounts.AddUser(ctx, "amy", "a password", false)
+	st.must(err)
+	proof, err := st.accounts.CheckPassword(ctx, "amy", "a password")
+	st.must(err)
+	login, err := st.accounts.Login(ctx, proof, "PHONE", "")
+	st.must(err)
+	since := st.token("amy")
+	phone := st.parked(ctx, Request{User: user("amy"), Device: "PHONE", Since: since, Timeout: time.Minute})
+	other := st.parked(ctx, Request{User: user("amy"), Device: "OTHER", Since: since, Timeout: time.Minute})
+	st.must(st.accounts.Logout(ctx, account.Session{User: user("amy"), Device: "PHONE"}, login.Token))
+	waitFor(t, phone)
+	st.until("one is left", func() bool { return st.Waiting() == 1 })
+	st.must(st.accounts.SetData(ctx, user("amy"), "", "a", json.RawMessage(`{}`)))
+	waitFor(t, other)
+}
+
+func TestPace(t *testing.T) {
+	var p pace
+	at := time.Unix(0, 0)
+	answer := func(n int) {
+		for range n {
+			p.note(at)
+		}
+		at = at.Add(paceWindow)
+	}
+	for _, c := range []struct {
+		answers int // in a tenth of a second
+		want    time.Duration
+	}{{0, 0}, {50, 0}, {100, 0}, {200, 10 * time.Millisecond}, {300, 20 * time.Millisecond}, {5000, maxGap}, {10, 0}} {
+		answer(c.answers)
+		if got := p.gap(at); got != c.want {
+			t.Errorf("after %d answers: %v, want %v", c.answers, got, c.want)
+		}
+	}
+	answer(1000)
+	at = at.Add(time.Minute)
+	if got := p.gap(at); got != 0 {
+		t.Errorf("after a pause: %v", got)
+	}
+}
+
+// TestForgets: who no longer syncs is forgotten, with the rooms that nobody else is watching.
+func TestForgets(t *testing.T) {
+	st := newSite(t)
+	r := st.create("amy", room.Creation{Preset: "public_chat"})
+	st.join("bob", r)
+	st.token("amy")
+	st.token("bob")
+	h := st.hub
+	forget := func(name string) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.viewers[user(name)].used = time.Now().Add(-2 * forgetAfter)
+		h.sweep(time.Now())
+	}
+	watchers := func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if w := h.rooms[r]; w != nil {
+			return len(w.viewers)
+		}
+		return 0
+	}
+	for i, name := range []string{"amy", "bob"} {
+		if n := watchers(); n != 2-i {
+			t.Errorf("%d watch", n)
+		}
+		forget(name)
+	}
+	if len(h.viewers)+len(h.rooms) != 0 {
+		t.Errorf("%d viewers, %d rooms", len(h.viewers), len(h.rooms))
+	}
+	since := st.token("amy")
+	st.say("bob", r, "hello")
+	res := st.sync(t.Context(), Request{User: user("amy"), Device: id.DeviceID("amy"), Since: since})
+	if len(res.Rooms.Join[r].Timeline.Events) != 1 {
+		t.Errorf("%+v", res)
+	}
+}
