@@ -57,7 +57,7 @@ var house = rulebook{
 		"replica":             {"journal", "kv"},
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
 		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
-		"account":             {"auth"}, // passwords
+		"account":             {"auth"},       // passwords
 		"push":                {"account", "room"},
 		"feed":                {"account", "ephemeral", "keys", "room"}, // /sync is made of all of them
 		"app":                 {"config"},

@@ -21,7 +21,7 @@ import (
 const adminSocket = "admin.sock"
 
 // serveAdmin opens the operator's socket, which also shows what the process spends time and memory on (net/http/pprof). What is left of an earlier run is removed: the directory's lock is ours.
-func (s *Server) serveAdmin(data *dataDir) error {
+func (s *Server) serveAdmin(ctx context.Context, data *dataDir) error {
 	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
 	if err != nil {
 		return err
@@ -30,7 +30,8 @@ func (s *Server) serveAdmin(data *dataDir) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	ln, err := net.Listen("unix", path)
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
 		return fmt.Errorf("the operator's socket: %w", err)
 	}
@@ -56,7 +57,8 @@ func (s *Server) serveAdmin(data *dataDir) error {
 // long as do takes, without a port; the directory must exist.
 func Administer(ctx context.Context, dir string, do func(*admin.Client) error) error {
 	path := filepath.Join(dir, adminSocket)
-	if conn, err := net.Dial("unix", path); err == nil {
+	var d net.Dialer
+	if conn, err := d.DialContext(ctx, "unix", path); err == nil {
 		_ = conn.Close()
 		return do(admin.NewClient(path))
 	}

@@ -26,7 +26,8 @@ const dataFormat = 1
 //	journal/      the truth
 //	rows/         state, made from the journal
 //	blobs/        files that users uploaded
-//	checkpoints/  copies of the state
+//	thumbnails/   made from blobs; may be deleted
+//	admin.sock    the operator's socket, while the process runs
 type dataDir struct {
 	path string
 	boot uint64 // number of this run

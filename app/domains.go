@@ -6,11 +6,13 @@ import (
 	"bongsu/account"
 	"bongsu/api/client"
 	"bongsu/auth"
+	"bongsu/blob"
 	"bongsu/ephemeral"
 	"bongsu/feed"
 	"bongsu/id"
 	"bongsu/keys"
 	"bongsu/kv"
+	"bongsu/media"
 	"bongsu/replica"
 	"bongsu/room"
 )
@@ -22,6 +24,7 @@ type domains struct {
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
 	feed     *feed.Feed
+	media    *media.Media
 }
 
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
@@ -29,7 +32,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.replica, err = replica.Open(ctx, replica.Config{
 		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Boot: data.boot,
 		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log,
-		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()},
+		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()},
 	})
 	if err != nil {
 		return err
@@ -43,12 +46,28 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.rooms.UpdateProfile(user) }})
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
+	if err := s.openMedia(data, server); err != nil {
+		return err
+	}
 	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) }})
 	s.onClose(func() error { s.typing.Close(); return nil })
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
 	return s.replica.Start(ctx, s.feed.Committed)
+}
+
+func (s *Server) openMedia(data *dataDir, server id.ServerName) error {
+	blobs, err := blob.Open(blob.Config{Dir: data.join("blobs"), Reserve: int64(s.cfg.Disk.DiskReserve)})
+	if err != nil {
+		return err
+	}
+	cache, err := blob.OpenCache(data.join("thumbnails"))
+	if err != nil {
+		return err
+	}
+	s.media = media.New(media.Config{Replica: s.replica, Blobs: blobs, Cache: cache, Server: server, MaxUpload: int64(s.cfg.API.MaxUpload)})
+	return nil
 }
 
 // profileOf is what rooms show of an account.

@@ -21,6 +21,8 @@ const (
 	MaxTyping = 2 * time.Minute
 	// keepQuiet is how many rooms without typists are remembered, so that clients learn that typing has ended.
 	keepQuiet = 4096
+	// expireEvery is the least time between two looks at who has stopped.
+	expireEvery = 100 * time.Millisecond
 )
 
 // Config says what typing needs; the zero value works.
@@ -39,7 +41,8 @@ type Typing struct {
 	quiet  int // rooms without typists
 	seq    uint64
 	floor  uint64
-	timer  *time.Timer // fires at the earliest end; nil while nobody types
+	timer  *time.Timer // nil while nobody types
+	fires  time.Time   // when it does: at the earliest end, or before
 	closed bool
 }
 
@@ -81,11 +84,12 @@ func (t *Typing) Start(room id.RoomID, user id.UserID, d time.Duration) {
 	if len(r.until) == 0 {
 		t.quiet--
 	}
-	r.until[user] = t.cfg.Clock.Now().Add(d)
+	now := t.cfg.Clock.Now()
+	r.until[user] = now.Add(d)
 	if !already {
 		t.touch(r)
 	}
-	t.arm(d)
+	t.arm(now, d)
 	t.mu.Unlock()
 	if !already {
 		t.cfg.Changed(room)
@@ -136,14 +140,17 @@ func (t *Typing) quieten(r *typists) {
 }
 
 // arm makes sure that the timer fires within d; t.mu is held.
-func (t *Typing) arm(d time.Duration) {
-	if t.timer == nil {
+func (t *Typing) arm(now time.Time, d time.Duration) {
+	at := now.Add(d)
+	switch {
+	case t.timer == nil:
 		t.timer = time.AfterFunc(d, t.expire)
-		return
+	case at.Before(t.fires):
+		t.timer.Reset(d)
+	default:
+		return // it fires before that, and then sets itself again
 	}
-	// A timer that is set for earlier finds nothing and sets itself again; one that is set for later must be moved.
-	next := t.earliest()
-	t.timer.Reset(max(next.Sub(t.cfg.Clock.Now()), 0))
+	t.fires = at
 }
 
 // earliest is when the first typist's time is over, zero if nobody types; t.mu is held.
@@ -183,7 +190,8 @@ func (t *Typing) expire() {
 	if next := t.earliest(); next.IsZero() {
 		t.timer = nil
 	} else {
-		t.timer.Reset(max(next.Sub(now), time.Millisecond))
+		t.fires = now.Add(max(next.Sub(now), expireEvery))
+		t.timer.Reset(t.fires.Sub(now))
 	}
 	t.mu.Unlock()
 	for _, room := range changed {

@@ -42,10 +42,11 @@ type viewer struct {
 	memberships uint64 // how many changes of the user's memberships there have been
 	seated      uint64 // as of how many of them seats are; meaningless while seats is nil
 	seats       []*seat
-	account     journal.Position // the last change of account data was there or before
-	keys        journal.Position // likewise of messages to devices
-	counts      journal.Position // the last change of one-time keys; 0: none was seen
-	rules       *pushrule.Set    // compiled, as of rulesAt
+	account     journal.Position                 // the last change of account data was there or before
+	keys        journal.Position                 // likewise of messages to devices
+	empty       map[id.DeviceID]journal.Position // where a device's inbox was seen to be empty
+	counts      journal.Position                 // the last change of one-time keys; 0: none was seen
+	rules       *pushrule.Set                    // compiled, as of rulesAt
 	rulesAt     replica.Place
 	wakes       marks
 	waiters     []*waiter

@@ -38,18 +38,27 @@ func (a *answer) encryption() {
 
 // toDevice writes the messages that the token does not cover. What it covers the device has: it can be deleted.
 func (a *answer) toDevice() {
-	v := a.vis.v
+	v, hub := a.vis.v, a.f.hub
+	hub.mu.Lock()
+	empty, ok := v.empty[a.rq.Device]
+	known := ok && v.keys <= empty
+	hub.mu.Unlock()
+	if known {
+		return
+	}
 	var after room.Place
 	if a.since != nil {
 		after = a.since.Inbox
-		a.f.hub.mu.Lock()
-		last := v.keys
-		a.f.hub.mu.Unlock()
-		if last <= a.since.Positions[v.home] && after == End(a.since.Positions[v.home]) {
-			return
-		}
 	}
 	in := keys.Pending(a.view, a.rq.User, a.rq.Device, after, maxInbox)
+	if len(in.Events) == 0 && !in.Stale {
+		hub.mu.Lock()
+		if v.empty == nil {
+			v.empty = map[id.DeviceID]journal.Position{}
+		}
+		v.empty[a.rq.Device] = a.at(v.home)
+		hub.mu.Unlock()
+	}
 	if in.Stale {
 		a.f.cfg.Acked(a.rq.User, a.rq.Device, after)
 	}

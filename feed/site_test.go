@@ -29,6 +29,7 @@ type site struct {
 	accounts *account.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
+	sink     *early
 }
 
 // early keeps the commits that come before there is a feed to take them.
@@ -36,9 +37,12 @@ type early struct {
 	mu      sync.Mutex
 	commits []replica.Commit
 	feed    *Feed
+	hold    sync.RWMutex // locked by a test that wants to see what happens between a commit and its notes
 }
 
 func (e *early) committed(c replica.Commit) {
+	e.hold.RLock()
+	defer e.hold.RUnlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.feed == nil {
@@ -59,8 +63,8 @@ func (e *early) start(f *Feed) {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	st := &site{t: t}
-	var e early
+	e := &early{}
+	st := &site{t: t, sink: e}
 	st.r = replicatest.New(t, replicatest.Options{Sink: e.committed,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	st.typing = ephemeral.New(ephemeral.Config{Changed: func(r id.RoomID) { st.Feed.TypingChanged(r) }})

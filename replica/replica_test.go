@@ -56,8 +56,7 @@ func ledger() replica.Machine {
 		}},
 		"ledger.panic": {Apply: func(tx *replica.Tx, body []byte) ([]byte, error) {
 			add(tx, string(body), 100)
-			var none []int
-			return nil, fmt.Errorf("never: %d", none[len(body)])
+			return nil, fmt.Errorf("never: %d", body[len(body)])
 		}},
 		"ledger.trespass": {Apply: func(tx *replica.Tx, body []byte) ([]byte, error) {
 			tx.Set(replica.Row(tx.Slot()^1, 'L', 'c'), nil)

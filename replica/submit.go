@@ -130,12 +130,14 @@ func (pt *partition) record(n uint64, reqs []*request) *Record {
 func (pt *partition) append(ctx context.Context, n uint64, data []byte) error {
 	msgID := fmt.Sprintf("%s-%x-%d", pt.r.site, pt.r.boot, n)
 	wait := 10 * time.Millisecond
-	for {
+	for open := false; ; open = true { // open: an attempt before this one may have happened
 		_, err := pt.r.j.Append(ctx, pt.n, msgID, data)
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, journal.ErrFull), errors.Is(err, journal.ErrTooLarge), errors.Is(err, journal.ErrClosed), ctx.Err() != nil:
+		case ctx.Err() != nil, errors.Is(err, journal.ErrClosed), errors.Is(err, journal.ErrTooLarge):
+			return err
+		case errors.Is(err, journal.ErrFull) && !open:
 			return err
 		}
 		pt.logger().Warn("journal: append not confirmed, trying again", "err", err)

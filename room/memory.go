@@ -25,7 +25,7 @@ type memory struct {
 // Bounds of what is remembered: rooms, of some 2 KiB each, and members of each room, of some 200 bytes.
 const (
 	maxRemembered        = 2048
-	maxRememberedMembers = 256
+	maxRememberedMembers = 64
 )
 
 // memories are those of the rooms that were used last. A room's memory is used by the one goroutine that applies its partition;

@@ -24,8 +24,8 @@ type receiptItem struct {
 	Event  id.EventID `json:"event"`
 }
 
-// receipts moves receipts forward. One that would go back or stand still, that names no event of the room, or whose user is not in it
-// changes nothing: receipts travel together, and one must not spoil the others.
+// receipts moves receipts forward. One that would go back or stand still, that names no event of the room, or whose user is
+// not in it changes nothing: receipts travel together, and one must not spoil the others.
 func (m *machine) receipts(tx *replica.Tx, body []byte) ([]byte, error) {
 	var b receiptsBody
 	if err := unmarshal(body, &b); err != nil {

@@ -88,12 +88,16 @@ func (s *Service) Close() {
 }
 
 // submit proposes a change to a room and returns the verdict's body.
-func (s *Service) submit(ctx context.Context, kind string, room id.RoomID, lane id.UserID, key replica.Key, body any) (event.Object, error) {
-	return s.cfg.Replica.Submit(ctx, replica.Proposal{Kind: kind, Slot: id.SlotOf(room), Key: key, Body: marshal(body), Lane: string(lane)})
+func (s *Service) submit(ctx context.Context, kind string, room id.RoomID, lane id.UserID, key replica.Key, body any) (
+	event.Object, error) {
+	return s.cfg.Replica.Submit(ctx, replica.Proposal{
+		Kind: kind, Slot: id.SlotOf(room), Key: key, Body: marshal(body), Lane: string(lane),
+	})
 }
 
 // submitEvent is submit for the kinds that answer with an event id.
-func (s *Service) submitEvent(ctx context.Context, kind string, room id.RoomID, lane id.UserID, key replica.Key, body any) (id.EventID, error) {
+func (s *Service) submitEvent(ctx context.Context, kind string, room id.RoomID, lane id.UserID, key replica.Key, body any) (
+	id.EventID, error) {
 	res, err := s.submit(ctx, kind, room, lane, key, body)
 	if err != nil {
 		return "", err
@@ -162,7 +166,8 @@ func (s *Service) Redact(ctx context.Context, by By, room id.RoomID, target id.E
 	if reason != "" {
 		content = content.With("reason", event.AppendString(nil, reason))
 	}
-	body := sendBody{Room: room, Sender: by.User, Device: by.Device, Txn: txn, Type: event.TypeRedaction, Redacts: target, Content: json.RawMessage(content)}
+	body := sendBody{Room: room, Sender: by.User, Device: by.Device, Txn: txn, Type: event.TypeRedaction, Redacts: target,
+		Content: json.RawMessage(content)}
 	return s.submitEvent(ctx, kindSend, room, by.User, key, &body)
 }
 

@@ -56,8 +56,8 @@ func (s *Service) Join(ctx context.Context, by By, room id.RoomID, reason string
 	return s.act(ctx, by, room, by.User, actJoin, content)
 }
 
-// voucher is who lets the user into a restricted room; empty if nobody needs to. That the user is in a room which opens this one is a
-// fact from elsewhere, read here; that the voucher may vouch is decided when the join is applied.
+// voucher is who lets the user into a restricted room; empty if nobody needs to. That the user is in a room which opens this
+// one is a fact from elsewhere, read here; that the voucher may vouch is decided when the join is applied.
 //
 // Source: client-server API, "Restricted rooms".
 func (s *Service) voucher(v *View, rows kv.Reader, user id.UserID) (id.UserID, error) {

@@ -12,8 +12,8 @@ import (
 // maxProfiles is how many users' new profiles wait at most.
 const maxProfiles = 10_000
 
-// profileQueue carries new names and pictures into the member events of the rooms that a user is in, behind the scenes. What waits when
-// the process dies is lost: the profile itself is safe, and the next change or join brings it along.
+// profileQueue carries new names and pictures into the member events of the rooms that a user is in, behind the scenes. What
+// waits when the process dies is lost: the profile itself is safe, and the next change or join brings it along.
 type profileQueue struct {
 	s      *Service
 	wake   chan struct{}

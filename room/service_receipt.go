@@ -48,37 +48,59 @@ func newReceiptQueue(s *Service) *receiptQueue {
 	return q
 }
 
-// Receipt says that the user has read up to an event, in one thread ("main" or its root's id) or, if thread is empty, in all of the
-// room. It returns when this is durable, which it becomes together with other receipts. A receipt for an earlier event than the last
-// changes nothing.
+// Reading says up to where somebody has read: an event, in one thread ("main" or the id of its root) or, with no thread, in all of
+// the room. Type is Read or ReadPrivate.
+type Reading struct {
+	Type, Thread string
+	Event        id.EventID
+}
+
+// Receipts says how far the user has read. It returns when this is durable, which it becomes together with the receipts of others.
+// A receipt for an earlier event than the last changes nothing.
 //
-// Errors: Forbidden; NotFound if the room has no such event; Unavailable.
-func (s *Service) Receipt(ctx context.Context, user id.UserID, room id.RoomID, typ, thread string, e id.EventID) error {
-	const op = "room.Receipt"
-	if typ != Read && typ != ReadPrivate {
-		return errs.New(op, errs.Invalid, errs.InvalidParam, "%q is not a type of receipt", typ)
-	}
-	if len(thread) > id.MaxLen {
-		return errs.New(op, errs.Invalid, errs.InvalidParam, "a thread id has at most %d bytes", id.MaxLen)
-	}
+// Errors: Invalid; Forbidden; NotFound if the room has no such event; Unavailable.
+func (s *Service) Receipts(ctx context.Context, user id.UserID, room id.RoomID, readings ...Reading) error {
+	const op = "room.Receipts"
 	v, ok := Open(s.cfg.Replica.Rows(), room)
 	if !ok || !v.IsJoined(user) {
 		return errs.New(op, errs.Forbidden, "", "you are not in the room")
 	}
-	at, ok := v.PlaceOf(e)
-	if !ok {
-		return errs.New(op, errs.NotFound, "", "the room has no such event")
+	places := make([]Place, len(readings))
+	for i, r := range readings {
+		if r.Type != Read && r.Type != ReadPrivate {
+			return errs.New(op, errs.Invalid, errs.InvalidParam, "%q is not a type of receipt", r.Type)
+		}
+		if len(r.Thread) > id.MaxLen {
+			return errs.New(op, errs.Invalid, errs.InvalidParam, "a thread id has at most %d bytes", id.MaxLen)
+		}
+		if places[i], ok = v.PlaceOf(r.Event); !ok {
+			return errs.New(op, errs.NotFound, "", "the room has no such event")
+		}
 	}
-	b, err := s.receipts.add(room, receiptItem{User: user, Type: typ, Thread: thread, Event: e}, at)
-	if err != nil {
-		return err
+	batches := make([]*receiptBatch, len(readings))
+	for i, r := range readings {
+		b, err := s.receipts.add(room, receiptItem{User: user, Type: r.Type, Thread: r.Thread, Event: r.Event}, places[i])
+		if err != nil {
+			return err
+		}
+		batches[i] = b
 	}
-	select {
-	case <-b.done:
-		return b.err
-	case <-ctx.Done():
-		return errs.New(op, errs.Unavailable, "", "the receipt was not confirmed in time")
+	for _, b := range batches {
+		select {
+		case <-b.done:
+			if b.err != nil {
+				return b.err
+			}
+		case <-ctx.Done():
+			return errs.New(op, errs.Unavailable, "", "the receipt was not confirmed in time")
+		}
 	}
+	return nil
+}
+
+// Receipt is Receipts for one.
+func (s *Service) Receipt(ctx context.Context, user id.UserID, room id.RoomID, typ, thread string, e id.EventID) error {
+	return s.Receipts(ctx, user, room, Reading{typ, thread, e})
 }
 
 func (q *receiptQueue) add(room id.RoomID, item receiptItem, at Place) (*receiptBatch, error) {
@@ -86,9 +108,9 @@ func (q *receiptQueue) add(room id.RoomID, item receiptItem, at Place) (*receipt
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
-		return nil, errs.New("room.Receipt", errs.Unavailable, "", "the server is stopping")
+		return nil, errs.New("room.Receipts", errs.Unavailable, "", "the server is stopping")
 	case q.waiting >= maxWaiting:
-		return nil, errs.New("room.Receipt", errs.Unavailable, "", "too many receipts are waiting")
+		return nil, errs.New("room.Receipts", errs.Unavailable, "", "too many receipts are waiting")
 	}
 	b := q.rooms[room]
 	if b == nil {

@@ -3,14 +3,17 @@ package room
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"bongsu/errs"
 	"bongsu/event"
 	"bongsu/id"
+	"bongsu/journal/mem"
 	"bongsu/replica"
 	"bongsu/replica/replicatest"
 	"bongsu/roomstate"
@@ -468,5 +471,65 @@ func TestManyJoins(t *testing.T) {
 	}
 	if v.Joined != n+1 || joined != n+1 {
 		t.Errorf("%d joined, %d rows", v.Joined, joined)
+	}
+}
+
+// TestTroubledJournal: senders who repeat what was not confirmed, over a journal that fails, loses acknowledgements and stores
+// records twice, make each message once, and what was acknowledged is there.
+func TestTroubledJournal(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	trouble := mem.Seeded(seed, mem.Rates{Fail: 0.1, LoseAck: 0.1, Forget: 0.1, LosePush: 0.05, Full: 0.05})
+	var begun atomic.Bool // a site that finds its disk full does not even start
+	st := newSite(t, replicatest.Options{Plan: func(a mem.Attempt) mem.Fault {
+		if !begun.Load() {
+			return mem.Fault{}
+		}
+		return trouble(a)
+	}})
+	begun.Store(true)
+	persist := func(do func() error) error {
+		for {
+			if err := do(); !errs.Is(err, errs.Unavailable) {
+				return err
+			}
+		}
+	}
+	var room id.RoomID
+	ok(t, persist(func() (err error) {
+		room, err = st.Create(t.Context(), amy, Creation{Preset: presetPublic})
+		return err
+	}))
+	const senders, each = 4, 15
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			by := By{User: user(s), Device: "D"}
+			fine(t, persist(func() error { return st.Join(t.Context(), by, room, "") }))
+			for i := range each {
+				text := fmt.Sprintf("%d.%d", s, i)
+				fine(t, persist(func() error {
+					_, err := st.Send(t.Context(), by, room, "m.room.message", text, []byte(`{"body":"`+text+`"}`))
+					return err
+				}))
+			}
+		})
+	}
+	wg.Wait()
+	v := st.open(t, room)
+	got := strings.Fields(texts(v.all()))
+	for s := range senders {
+		next := 0
+		for _, text := range got {
+			if strings.HasPrefix(text, fmt.Sprintf("%d.", s)) {
+				if text != fmt.Sprintf("%d.%d", s, next) {
+					t.Errorf("%s where %d.%d should be", text, s, next)
+				}
+				next++
+			}
+		}
+	}
+	if len(got) != senders*each {
+		t.Errorf("%d messages, not %d", len(got), senders*each)
 	}
 }

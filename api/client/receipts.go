@@ -52,26 +52,35 @@ func (a Rooms) setReadMarker(ctx context.Context, r *Request) (any, error) {
 	if err := r.Decode(&body); err != nil {
 		return nil, err
 	}
-	for _, m := range []struct{ typ, event string }{
-		{fullyRead, body.FullyRead}, {room.Read, body.Read}, {room.ReadPrivate, body.ReadPrivate},
-	} {
-		if m.event == "" {
-			continue
+	parsed := func(text string) (e id.EventID, err error) {
+		if text == "" {
+			return "", nil
 		}
-		e, err := id.ParseEventID(m.event)
+		return id.ParseEventID(text)
+	}
+	marker, err := parsed(body.FullyRead)
+	if err != nil {
+		return nil, err
+	}
+	var readings []room.Reading
+	for _, m := range []struct{ typ, event string }{{room.Read, body.Read}, {room.ReadPrivate, body.ReadPrivate}} {
+		e, err := parsed(m.event)
 		if err != nil {
 			return nil, err
 		}
-		if m.typ == fullyRead {
-			err = a.setFullyRead(ctx, r, in, e)
-		} else {
-			err = a.Rooms.Receipt(ctx, r.User(), in, m.typ, "", e)
+		if e != "" {
+			readings = append(readings, room.Reading{Type: m.typ, Event: e})
 		}
-		if err != nil {
+	}
+	if len(readings) > 0 {
+		if err := a.Rooms.Receipts(ctx, r.User(), in, readings...); err != nil {
 			return nil, errs.Wrap("api.setReadMarker", err)
 		}
 	}
-	return nil, nil
+	if marker == "" {
+		return nil, nil
+	}
+	return nil, a.setFullyRead(ctx, r, in, marker)
 }
 
 // setFullyRead moves the marker, for members of the room.

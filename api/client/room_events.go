@@ -186,7 +186,11 @@ func (a Rooms) getRoomEvents(_ context.Context, r *Request) (any, error) {
 		out.add(v, s)
 	}
 	out.next(`]`)
-	out.token("start", q.From)
+	if from, _ := r.Query("from"); from != "" { // as it was given, which may be a token of /sync
+		out.out = event.AppendString(append(out.out, `,"start":`...), from)
+	} else {
+		out.token("start", q.From)
+	}
 	if p.More {
 		out.token("end", p.End)
 	}

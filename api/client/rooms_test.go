@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"bongsu/account"
 	"bongsu/auth"
+	"bongsu/event"
 	"bongsu/id"
 	"bongsu/kv"
 	"bongsu/replica"
@@ -54,10 +57,12 @@ func newRoomSite(t testing.TB) *roomSite {
 func (s *roomSite) as(t testing.TB, user, call, body string, in ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	method, path, _ := strings.Cut(call, " ")
+	var plain, escaped []string
 	for i, v := range in {
-		body = strings.ReplaceAll(body, fmt.Sprintf("$%d", i+1), v)
-		path = strings.ReplaceAll(path, fmt.Sprintf("$%d", i+1), url.PathEscape(v))
+		name := fmt.Sprintf("$%d", i+1)
+		plain, escaped = append(plain, name, v), append(escaped, name, url.PathEscape(v))
 	}
+	path, body = strings.NewReplacer(escaped...).Replace(path), strings.NewReplacer(plain...).Replace(body)
 	r := newRequest(t, method, "/_matrix/client/v3/"+path, body)
 	r.Header.Set("Authorization", "Bearer "+user)
 	return s.do(r)
@@ -306,8 +311,9 @@ func TestMessagesPages(t *testing.T) {
 	// There and back again, and up to a bound.
 	page := s.get(t, "amy", "GET rooms/$1/messages?dir=b&limit=3", "", in)
 	end := page["end"].(string) //nolint:errcheck // or the test panics
-	if got := said(s.get(t, "amy", "GET rooms/$1/messages?dir=f&from="+end, "", in)["chunk"]); got != "22 23 24" {
-		t.Error(got)
+	forward := s.get(t, "amy", "GET rooms/$1/messages?dir=f&from="+end, "", in)
+	if said(forward["chunk"]) != "22 23 24" || forward["start"] != end || forward["end"] != nil {
+		t.Error(forward)
 	}
 	if got := said(s.get(t, "amy", "GET rooms/$1/messages?dir=b&to="+end, "", in)["chunk"]); got != "24 23 22" {
 		t.Error(got)
@@ -399,12 +405,28 @@ func TestRetriedSend(t *testing.T) {
 	}
 }
 
-func FuzzPageToken(f *testing.F) {
-	f.Add(room.PageToken(room.Place{Pos: 7, Index: 3}))
-	f.Add("p")
-	f.Fuzz(func(t *testing.T, s string) {
-		if p, err := room.ParsePageToken(s); err == nil && room.PageToken(p) != s {
-			t.Errorf("%q is read as %v", s, p)
+// FuzzFilter: any filter is read or refused, and asked about events without harm.
+func FuzzFilter(f *testing.F) {
+	f.Add("m.*.x", "m.room.x", `{"types":["a*"]}`)
+	f.Add("**", "", `[]`)
+	f.Fuzz(func(t *testing.T, pattern, typ, filter string) {
+		if !utf8.ValidString(pattern) || !utf8.ValidString(typ) {
+			t.Skip("neither the filter nor the event would be read")
+		}
+		parts := strings.Split(pattern, "*")
+		for i := range parts {
+			parts[i] = regexp.QuoteMeta(parts[i])
+		}
+		want := regexp.MustCompile("(?s)^" + strings.Join(parts, ".*") + "$")
+		if matches(pattern, typ) != want.MatchString(typ) {
+			t.Errorf("%q %q: %v", pattern, typ, !want.MatchString(typ))
+		}
+		r := newRequest(t, "GET", "/?filter="+url.QueryEscape(filter), "")
+		ef, err := queryFilter(&Request{http: r})
+		if err == nil {
+			if wanted := ef.wanted("!r"); wanted != nil {
+				wanted(&event.Event{})
+			}
 		}
 	})
 }

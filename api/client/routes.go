@@ -8,8 +8,8 @@ type Endpoints struct {
 	Accounts Accounts // registration, login, devices, profiles, account data, filters, push rules
 	Rooms    Rooms    // rooms, members, events, receipts
 	Keys     Keys     // end-to-end encryption, messages to devices
-	Media    Media    // files
 	Sync     Sync     // what is new, who is typing
+	Media    Media    // files
 }
 
 // Routes is the route table: every endpoint there is, and the only place where one is registered.
@@ -19,7 +19,7 @@ func Routes(e Endpoints) []Route {
 		e.Accounts.Routes(),
 		e.Rooms.Routes(),
 		e.Keys.Routes(),
-		e.Media.Routes(),
 		e.Sync.Routes(),
+		e.Media.Routes(),
 	)
 }

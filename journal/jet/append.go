@@ -121,7 +121,7 @@ func freeSpace(dir string) int64 {
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return math.MaxInt64
 	}
-	return int64(s.Bavail) * int64(s.Bsize)
+	return int64(s.Bavail) * s.Bsize
 }
 
 // pause waits for d, or less when the call must end.

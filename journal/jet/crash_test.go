@@ -60,7 +60,7 @@ func appendForever(dir string) error {
 					return
 				}
 				// One write for each line, so that a kill never leaves half of one.
-				os.Stdout.WriteString(fmt.Sprintf("%d %d %s\n", p, pos, data))
+				fmt.Fprintf(os.Stdout, "%d %d %s\n", p, pos, data)
 			}
 		}()
 	}

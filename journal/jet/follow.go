@@ -66,7 +66,7 @@ func (f *follower) follow(ctx context.Context, e *engine) error {
 	if err != nil {
 		return errAgain
 	}
-	defer sub.Unsubscribe()
+	defer func() { _ = sub.Unsubscribe() }() // the connection goes away with the engine
 	pages, err := openPages(e.read, f.p)
 	if err != nil {
 		return errAgain

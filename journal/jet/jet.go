@@ -42,7 +42,7 @@ type Config struct {
 	Partitions int          // 0 means 4; constant for the life of the directory
 	Reserve    int64        // bytes of free disk below which appends are refused with ErrFull; 0 means 256 MiB, negative none
 	Budget     int64        // bytes of records above which appends are refused with ErrFull; 0 means no limit
-	Log        *slog.Logger // nil means slog.Default
+	Log        *slog.Logger // nil discards
 }
 
 func (c Config) withDefaults() Config {
@@ -56,7 +56,7 @@ func (c Config) withDefaults() Config {
 		c.Reserve = 256 << 20
 	}
 	if c.Log == nil {
-		c.Log = slog.Default()
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }

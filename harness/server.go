@@ -1,0 +1,188 @@
+package harness
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Config says how to run the program. Bin and Data are required.
+type Config struct {
+	Bin  string    // path of the program
+	Data string    // its data directory
+	Args []string  // further flags of "bongsu serve"
+	Log  io.Writer // gets the standard error of all runs; default discards
+}
+
+// Server is the program, running or not. It has one owner, but Kill may come from anywhere while the owner waits for Ready.
+type Server struct {
+	cfg  Config
+	port int
+
+	cmd   *exec.Cmd
+	ready chan error // nil when the ready line has come
+	done  chan struct{}
+	end   error // of the process; valid after done
+}
+
+// readyWithin bounds a start.
+const readyWithin = 60 * time.Second
+
+// Start runs the program on a free port and waits until it is ready.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Log == nil {
+		cfg.Log = io.Discard
+	}
+	var err error
+	for range 5 { // somebody else may take the port first
+		s := &Server{cfg: cfg}
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if _, err = s.Restart(ctx); err == nil || !strings.Contains(err.Error(), "in use") {
+			return s, err
+		}
+	}
+	return nil, err
+}
+
+// freePort finds a port that nobody uses. It lies below those that the system gives to outgoing connections: there, a client
+// that tries to reach a dead server may connect to itself and hold the port.
+func freePort() (int, error) {
+	var err error
+	for range 100 {
+		port := 20000 + rand.IntN(10000)
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, ln.Close()
+		}
+	}
+	return 0, fmt.Errorf("harness: no free port: %w", err)
+}
+
+// URL is where the server is reached, whether it runs or not.
+func (s *Server) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.port) }
+
+// Begin starts the process and does not wait for it.
+func (s *Server) Begin() error {
+	args := append([]string{"serve", "--data", s.cfg.Data, "--listen", fmt.Sprintf("127.0.0.1:%d", s.port),
+		"--server-name", "localhost", "--open-registration", "--rate-limits=off"}, s.cfg.Args...)
+	cmd := exec.Command(s.cfg.Bin, args...)
+	tail := &lastLine{to: s.cfg.Log}
+	cmd.Stderr = tail
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("harness: %w", err)
+	}
+	ready, done := make(chan error, 1), make(chan struct{})
+	s.cmd, s.ready, s.done = cmd, ready, done
+	go func() {
+		defer close(done)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), "ready on http://") {
+				ready <- nil
+			}
+		}
+		s.end = cmd.Wait()
+		select {
+		case ready <- fmt.Errorf("harness: the server ended before it was ready: %v: %s", s.end, tail.line):
+		default:
+		}
+	}()
+	return nil
+}
+
+// Ready waits for the ready line of the process that Begin has started.
+func (s *Server) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	select {
+	case err := <-s.ready:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("harness: the server is not ready: %w", ctx.Err())
+	}
+}
+
+// Restart starts the program on the same directory and port. It returns how long the ready line took.
+func (s *Server) Restart(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	if err := s.Begin(); err != nil {
+		return 0, err
+	}
+	if err := s.Ready(ctx); err != nil {
+		s.Kill()
+		return 0, err
+	}
+	return time.Since(began), nil
+}
+
+// Kill is kill -9. It returns when the process is gone; a process that does not run is no error.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.done
+}
+
+// Terminate sends SIGTERM and does not wait.
+func (s *Server) Terminate() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
+
+// Wait waits for the end of the process; an exit status other than 0 is an error.
+func (s *Server) Wait(ctx context.Context) error {
+	select {
+	case <-s.done:
+		return s.end
+	case <-ctx.Done():
+		return fmt.Errorf("harness: the server does not end: %w", ctx.Err())
+	}
+}
+
+// Stop ends the process as an operator does, and says if it did not end well.
+func (s *Server) Stop(ctx context.Context) error {
+	if err := s.Terminate(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return s.Wait(ctx)
+}
+
+// Pid is the number of the process.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+// Build builds the program from the module in dir, into the directory out.
+func Build(ctx context.Context, dir, out string) (string, error) {
+	bin := filepath.Join(out, "bongsu")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-o", bin, "./cmd/bongsu")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("harness: build: %w\n%s", err, text)
+	}
+	return bin, nil
+}
+
+// lastLine passes on what it is given and keeps the last line of it.
+type lastLine struct {
+	to   io.Writer
+	line string
+}
+
+func (l *lastLine) Write(p []byte) (int, error) {
+	if text := bytes.TrimSpace(p); len(text) > 0 {
+		l.line = string(text[bytes.LastIndexByte(text, '\n')+1:])
+	}
+	return l.to.Write(p)
+}
