@@ -139,7 +139,7 @@ func TestClaimIsExactlyOnce(t *testing.T) {
 }
 
 // A transaction reaches every inbox once, however often it is sent, while the journal loses acknowledgements; also one that is cut
-// into parts, and after a restart.
+// into parts, after a crash, and from the journal alone.
 func TestSendIsExactlyOnce(t *testing.T) {
 	const seed = 11
 	t.Logf("seed %d", seed)
@@ -155,12 +155,12 @@ func TestSendIsExactlyOnce(t *testing.T) {
 			"@far:other": {"*": json.RawMessage(`{}`)},
 		}
 	}
-	db, err := kv.Open(kv.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	round := func(boot uint64) {
+	round := func(boot uint64, fs *kv.MemFS) {
+		db, err := kv.Open(kv.Config{FS: fs, MemTable: 64 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Abandon()
 		s := &site{commits: make(chan replica.Commit, 10_000)}
 		r, stop := replicatest.Start(t, replicatest.Options{Machines: []replica.Machine{keys.Machine()}, Store: store, Plan: plan,
 			Boot: boot, DB: db, Sink: func(c replica.Commit) { s.commits <- c }})
@@ -200,8 +200,10 @@ func TestSendIsExactlyOnce(t *testing.T) {
 			}
 		}
 	}
-	round(1)
-	round(2)
+	disk := kv.NewMemFS()
+	round(1, disk)
+	round(2, disk.Crash())  // what a power loss leaves of the rows
+	round(3, kv.NewMemFS()) // nothing but the journal
 }
 
 func TestSendRefuses(t *testing.T) {

@@ -61,37 +61,24 @@ func (o orientation) place(x, y, w, h int) image.Point {
 	return image.Pt(x, y)
 }
 
-// orientationOf reads the orientation of a JPEG; upright if it says nothing that can be understood. The error is that of reading.
-func orientationOf(r io.ReadSeeker) (orientation, error) {
-	if _, err := r.Seek(0, io.SeekStart); err != nil {
-		return 0, err
-	}
+// orientationOf reads the orientation of a JPEG; upright if it says nothing that can be read and understood.
+func orientationOf(r io.Reader) orientation {
+	const exifMarker, scanMarker = 0xe1, 0xda
 	in := bufio.NewReader(r)
-	if _, err := in.Discard(2); err != nil {
-		return upright, nil
+	if _, err := in.Discard(2); err != nil { // the start of the image
+		return upright
 	}
 	for {
 		var head [4]byte // marker, length
-		if _, err := io.ReadFull(in, head[:]); err != nil || head[0] != 0xff {
-			return upright, nil
+		if _, err := io.ReadFull(in, head[:]); err != nil || head[0] != 0xff || head[1] == scanMarker {
+			return upright
 		}
-		n := int(binary.BigEndian.Uint16(head[2:])) - 2
-		const exifMarker, scanMarker = 0xe1, 0xda
-		if n < 0 || head[1] == scanMarker {
-			return upright, nil
-		}
-		if head[1] != exifMarker {
-			if _, err := in.Discard(n); err != nil {
-				return upright, nil
-			}
-			continue
-		}
-		segment := make([]byte, n)
+		segment := make([]byte, max(int(binary.BigEndian.Uint16(head[2:]))-len(head[2:]), 0))
 		if _, err := io.ReadFull(in, segment); err != nil {
-			return upright, nil
+			return upright
 		}
-		if exif, ok := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); ok {
-			return exifOrientation(exif), nil
+		if exif, ok := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); ok && head[1] == exifMarker {
+			return exifOrientation(exif)
 		}
 	}
 }

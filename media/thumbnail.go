@@ -144,9 +144,10 @@ func render(r io.ReadSeeker, size Size, maxPixels int) (data []byte, err error) 
 	}
 	turn := upright
 	if format == "jpeg" {
-		if turn, err = orientationOf(r); err != nil {
-			return nil, noThumbnail(err)
+		if _, err := r.Seek(0, io.SeekStart); err != nil {
+			return nil, errs.Wrap("media.Thumbnail", err)
 		}
+		turn = orientationOf(r)
 	}
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return nil, errs.Wrap("media.Thumbnail", err)

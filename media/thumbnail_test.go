@@ -107,11 +107,11 @@ func TestSizes(t *testing.T) {
 
 func TestRender(t *testing.T) {
 	opaque := picture(400, 200)
-	clear := picture(400, 200)
-	clear.SetRGBA(300, 100, color.RGBA{})
+	glass := picture(400, 200)
+	glass.SetRGBA(300, 100, color.RGBA{})
 	for y := range 100 {
 		for x := range 100 {
-			clear.SetRGBA(300+x, 100+y, color.RGBA{})
+			glass.SetRGBA(300+x, 100+y, color.RGBA{})
 		}
 	}
 	var animated bytes.Buffer
@@ -125,7 +125,7 @@ func TestRender(t *testing.T) {
 		w, h   int
 	}{
 		"png":          {asPNG(t, opaque), Size{320, 240, false}, "jpeg", 320, 160},
-		"transparent":  {asPNG(t, clear), Size{320, 240, false}, "png", 320, 160},
+		"transparent":  {asPNG(t, glass), Size{320, 240, false}, "png", 320, 160},
 		"gif":          {animated.Bytes(), Size{96, 96, true}, "jpeg", 96, 96},
 		"jpeg":         {asJPEG(t, opaque, 0, nil), Size{320, 240, false}, "jpeg", 320, 160},
 		"turned":       {asJPEG(t, opaque, 6, binary.BigEndian), Size{320, 240, false}, "jpeg", 120, 240},

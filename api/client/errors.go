@@ -32,7 +32,6 @@ var errorTable = [...]errorRow{
 	{errs.Invalid, errs.InvalidRoomState, 400, "M_INVALID_ROOM_STATE"},
 	{errs.Invalid, errs.BadAlias, 400, "M_BAD_ALIAS"},
 	{errs.Invalid, errs.InvalidSignature, 400, "M_INVALID_SIGNATURE"},
-	{errs.Unsupported, errs.NoThumbnail, 400, "M_UNKNOWN"},
 	{errs.Invalid, errs.KeyTooLarge, 400, "M_KEY_TOO_LARGE"},
 	{errs.Invalid, errs.ProfileTooLarge, 400, "M_PROFILE_TOO_LARGE"},
 	{errs.Invalid, errs.Expired, 400, "M_UNKNOWN"}, // 400, so that clients stop repeating it
@@ -63,6 +62,7 @@ var errorTable = [...]errorRow{
 	{errs.Unavailable, errs.NotYetUploaded, 504, "M_NOT_YET_UPLOADED"},
 
 	{errs.Unsupported, "", 400, "M_UNKNOWN"},
+	{errs.Unsupported, errs.NoThumbnail, 400, "M_UNKNOWN"},
 	{errs.Unsupported, errs.UnsupportedVersion, 400, "M_UNSUPPORTED_ROOM_VERSION"},
 	{errs.Unsupported, errs.MethodNotAllowed, 405, "M_UNRECOGNIZED"},
 }
