@@ -32,7 +32,7 @@ var house = rulebook{
 	layers: map[string]int{
 		"id": vocabulary, "event": vocabulary, "errs": vocabulary, "clock": vocabulary,
 
-		"roomstate": rules, "pushrule": rules,
+		"roomstate": rules, "pushrule": rules, "filter": rules,
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,

@@ -189,7 +189,8 @@ func dropDevices(tx *replica.Tx, user id.UserID, devices []id.DeviceID) {
 	tx.Send(tx.Slot(), kindForget, marshal(struct {
 		User    id.UserID     `json:"user"`
 		Devices []id.DeviceID `json:"devices"`
-	}{user, gone}))
+		At      replica.Place `json:"at"` // a device that comes back later keeps what it brings
+	}{user, gone, tx.Place()}))
 	tx.Note(Ended{user, gone})
 }
 

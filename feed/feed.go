@@ -18,7 +18,7 @@
 //
 // Where things are: sync.go (the request), rooms.go and timeline.go (what is said of a room), unread.go, keys.go (encryption),
 // hub.go (what notes tell), seats.go (a user's rooms), wait.go (waiting and waking), pace.go (how often one is
-// answered under load), token.go, filter.go, write.go.
+// answered under load), token.go, write.go.
 package feed
 
 import (
@@ -34,6 +34,7 @@ import (
 	"bongsu/clock"
 	"bongsu/ephemeral"
 	"bongsu/errs"
+	"bongsu/filter"
 	"bongsu/id"
 	"bongsu/pushrule"
 	"bongsu/replica"
@@ -66,7 +67,7 @@ type Feed struct {
 
 	filters struct {
 		sync.Mutex
-		parsed map[string]*Filter // by user and id, or by themselves
+		parsed map[string]*filter.Filter // by user and id, or by themselves
 	}
 
 	stop    context.CancelFunc
@@ -95,7 +96,7 @@ func New(cfg Config) *Feed {
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s/%d", cfg.Site, cfg.Boot)
 	f.origin = h.Sum32()
-	f.filters.parsed = map[string]*Filter{}
+	f.filters.parsed = map[string]*filter.Filter{}
 	f.stopped, f.stop = context.WithCancel(context.Background())
 	f.wg.Go(f.wakeSharers)
 	return f
@@ -133,6 +134,11 @@ func (f *Feed) wakeSharers() {
 // Waiting is how many requests wait for something to happen.
 func (f *Feed) Waiting() int { return f.hub.waiting() }
 
+const (
+	defaultLimit = 20  // events of a timeline
+	maxLimit     = 100 // whatever a filter says
+)
+
 // maxFilters bounds the parsed filters that are kept.
 const maxFilters = 1024
 
@@ -152,9 +158,9 @@ func (f *Feed) stored(ctx context.Context, user id.UserID, name string) (json.Ra
 }
 
 // filter is the filter that a request names or contains; none means everything.
-func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*Filter, error) {
+func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*filter.Filter, error) {
 	if s == "" {
-		return &Filter{}, nil
+		return &filter.Filter{}, nil
 	}
 	key := s
 	if s[0] != '{' {
@@ -173,7 +179,7 @@ func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*Filter, e
 			return nil, err
 		}
 	}
-	parsed, err := ParseFilter(raw)
+	parsed, err := filter.Parse(raw)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"bongsu/event"
+	"bongsu/filter"
 	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/keys"
@@ -104,7 +105,7 @@ func (f *Feed) KeyChanges(ctx context.Context, user id.UserID, from, to string) 
 	vis := f.hub.enter(user, f.r.Partitions(), f.now())
 	view := f.r.View()
 	defer view.Close()
-	a := f.answer(&Request{User: user}, &Filter{}, since, vis, view)
+	a := f.answer(&Request{User: user}, &filter.Filter{}, since, vis, view)
 	for _, s := range a.seats {
 		a.moves(s)
 	}

@@ -13,7 +13,7 @@ import (
 // joined writes the rooms that the user is in and that have something new.
 func (a *answer) joined() {
 	for _, s := range a.seats {
-		if s.State != roomstate.Join || !a.filter.Room.room(s.Room) {
+		if s.State != roomstate.Join || !a.filter.Room.Room(s.Room) {
 			continue
 		}
 		entered := a.since == nil || a.from(s.p).Before(s.Since)
@@ -92,14 +92,14 @@ func (a *answer) joinedRoom(s *seat, entered bool) bool {
 // ephemeral writes receipts that were given after a place, and who types.
 func (a *answer) ephemeral(v *room.View, s *seat, after room.Place) {
 	filter := &a.filter.Room.Ephemeral
-	if !filter.room(s.Room) {
+	if !filter.Room(s.Room) {
 		return
 	}
-	if after.Before(v.LastReceipt) && filter.typ("m.receipt") {
+	if after.Before(v.LastReceipt) && filter.Type("m.receipt") {
 		a.receipts(v, after)
 	}
 	full := after == room.Place{}
-	if filter.typ("m.typing") && (a.newTyping(s.Room) || full) {
+	if filter.Type("m.typing") && (a.newTyping(s.Room) || full) {
 		users, _ := a.f.cfg.Typing.In(s.Room)
 		if full && len(users) == 0 {
 			return
@@ -183,7 +183,7 @@ func compare[T ~string](x, y T) int {
 // invited writes the rooms that the user has been invited to, or has knocked at, since the token.
 func (a *answer) invited(state roomstate.Membership, name string) {
 	for _, s := range a.seats {
-		if s.State != state || !a.filter.Room.room(s.Room) || a.since != nil && !a.rq.FullState && !a.from(s.p).Before(s.Place) {
+		if s.State != state || !a.filter.Room.Room(s.Room) || a.since != nil && !a.rq.FullState && !a.from(s.p).Before(s.Place) {
 			continue
 		}
 		v, ok := room.Open(a.view, s.Room)
@@ -205,7 +205,7 @@ func (a *answer) invited(state roomstate.Membership, name string) {
 // state, they are written only if the filter wants them.
 func (a *answer) left() {
 	for _, s := range a.seats {
-		if s.State != roomstate.Leave && s.State != roomstate.Ban || s.Forgotten || !a.filter.Room.room(s.Room) {
+		if s.State != roomstate.Leave && s.State != roomstate.Ban || s.Forgotten || !a.filter.Room.Room(s.Room) {
 			continue
 		}
 		if a.since == nil {
@@ -265,7 +265,7 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	}
 	sight := v.Sight(a.rq.User)
 	t.read(v, &a.filter.Room.Timeline, st.until, &sight)
-	if st.until.Before(s.Place) && a.filter.Room.Timeline.limit() > 0 { // a ban or another change after it
+	if st.until.Before(s.Place) && a.filter.Room.Timeline.Count(defaultLimit, maxLimit) > 0 { // a ban or another change after it
 		if own, ok := v.At(s.Place); ok {
 			t.events = append(t.events, own)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"bongsu/account"
 	"bongsu/errs"
+	"bongsu/filter"
 	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/pushrule"
@@ -132,7 +133,7 @@ type answer struct {
 	writer
 	f      *Feed
 	rq     *Request
-	filter *Filter
+	filter *filter.Filter
 	since  *Token // nil: everything is new
 	vis    visit
 	view   *replica.View
@@ -160,7 +161,7 @@ type member struct {
 const keepBuffer = 64 << 10
 
 // look writes what is new since the token; news is false if nothing is.
-func (f *Feed) look(rq *Request, filter *Filter, since *Token, vis visit) (out []byte, news bool) {
+func (f *Feed) look(rq *Request, filter *filter.Filter, since *Token, vis visit) (out []byte, news bool) {
 	buf, ok := f.buffers.Get().(*[]byte)
 	if !ok {
 		buf = new([]byte)
@@ -181,7 +182,7 @@ func (f *Feed) look(rq *Request, filter *Filter, since *Token, vis visit) (out [
 }
 
 // answer begins an answer from a view.
-func (f *Feed) answer(rq *Request, filter *Filter, since *Token, vis visit, view *replica.View) *answer {
+func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visit, view *replica.View) *answer {
 	f.hub.await(view.Positions())
 	a := &answer{f: f, rq: rq, filter: filter, since: since, vis: vis, view: view, now: f.now().UnixMilli(),
 		news: since == nil || rq.FullState}
@@ -277,7 +278,7 @@ func (a *answer) accountEvents(entries []account.Entry) {
 		if e.Room != "" {
 			filter = &a.filter.Room.AccountData
 		}
-		if !filter.typ(e.Type) || !filter.room(e.Room) {
+		if !filter.Type(e.Type) || !filter.Room(e.Room) {
 			continue
 		}
 		a.elem()

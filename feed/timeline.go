@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"bongsu/event"
+	"bongsu/filter"
 	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/replica"
@@ -24,18 +25,18 @@ const maxScan = 1000
 
 // read fills a timeline with the last events up to a place that a filter and the user's sight let through. A nil sight sees
 // everything.
-func (t *timeline) read(v *room.View, filter *EventFilter, upto room.Place, sight *room.Sight) {
+func (t *timeline) read(v *room.View, filter *filter.Events, upto room.Place, sight *room.Sight) {
 	t.start = upto
-	if !filter.room(v.ID) {
+	if !filter.Room(v.ID) {
 		return
 	}
-	limit, looked := filter.limit(), 0
+	limit, looked := filter.Count(defaultLimit, maxLimit), 0
 	for s := range v.TimelineBack(t.after, upto) {
 		if looked++; looked > maxScan || len(t.events) == limit || sight != nil && !sight.Sees(s.Place) {
 			t.limited = true
 			break
 		}
-		if filter.passes(s.Event) {
+		if filter.Passes(s.Event) {
 			t.events = append(t.events, s)
 		}
 		t.start = s.Place.Prev()
@@ -88,7 +89,7 @@ func (a *answer) stateAndTimeline(v *room.View, t timeline, full bool) {
 	if members {
 		heroes = a.summary(v)
 	}
-	if a.filter.Room.State.room(v.ID) {
+	if a.filter.Room.State.Room(v.ID) {
 		a.events("state", func() { a.state(v, t, full, heroes) })
 	}
 	a.writeTimeline(v, t)
@@ -167,10 +168,10 @@ func (a *answer) state(v *room.View, t timeline, full bool, heroes []id.UserID) 
 
 func (a *answer) stateRow(v *room.View, row room.StateRow) {
 	filter := &a.filter.Room.State
-	if !filter.typ(row.Type) {
+	if !filter.Type(row.Type) {
 		return
 	}
-	if s := v.Load(row); filter.passes(s.Event) {
+	if s := v.Load(row); filter.Passes(s.Event) {
 		a.event(v, s)
 	}
 }

@@ -35,7 +35,7 @@ func (a *answer) unread(v *room.View, s *seat, t timeline) (notify, highlight in
 	case u.rules != rules || u.read.Before(read) || at < u.upto:
 		u = unread{rules: rules, read: read}
 		c.back(replica.End(at))
-	case t.after == replica.End(u.upto) && !t.limited && a.filter.Room.Timeline.all():
+	case t.after == replica.End(u.upto) && !t.limited && a.filter.Room.Timeline.All():
 		for _, ev := range t.events {
 			c.count(ev)
 		}

@@ -45,6 +45,8 @@ type partition struct {
 	due    map[Clock]int64
 	sooner bool // a timer became the first to be due
 
+	visible visible // to views
+
 	queue *queue        // towards the journal
 	wake  chan struct{} // tells the sender to look at the timers again
 
@@ -349,7 +351,7 @@ func (pt *partition) commit() error {
 	}
 	batch := pt.batch
 	pt.batch = nil
-	if err := batch.Commit(); err != nil {
+	if err := pt.visible.change(pt.next, batch.Commit); err != nil {
 		return fmt.Errorf("%w: %w", errHalt, err)
 	}
 	notes, done, sends, sooner := pt.notes, pt.done, pt.sends, pt.sooner

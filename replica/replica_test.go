@@ -365,3 +365,34 @@ func TestFullQueueRefuses(t *testing.T) {
 		waiting++
 	}
 }
+
+// A view's positions are those of its rows, however fast commits come.
+func TestViewKnowsItsPositions(t *testing.T) {
+	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{ledger()}, Partitions: 2})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					submit(t, r, propose("ledger.add", fmt.Sprintf("user%d", i)))
+				}
+			}
+		})
+	}
+	for range 3000 {
+		v := r.View()
+		for p, at := range v.Positions() {
+			row := v.Get(kv.U16([]byte{'l', 'a'}, uint16(p)))
+			if got := binary.BigEndian.Uint64(row); got != uint64(at) {
+				t.Errorf("partition %d: rows of %d, said to be of %d", p, got, at)
+			}
+		}
+		v.Close()
+	}
+	close(stop)
+	wg.Wait()
+}

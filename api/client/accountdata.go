@@ -6,6 +6,7 @@ import (
 
 	"bongsu/account"
 	"bongsu/errs"
+	"bongsu/filter"
 	"bongsu/id"
 	"bongsu/pushrule"
 )
@@ -70,51 +71,6 @@ func (a Accounts) getAccountData(_ context.Context, rq *Request) (any, error) {
 	return nil, errs.New("api.getAccountData", errs.NotFound, "", "Account data not found")
 }
 
-// filterPart and filterShape are the form of a filter: what is of another form is refused when it is defined, not when it is
-// used. Specification: defineFilter.
-type filterPart struct {
-	Limit      *int64      `json:"limit"`
-	Senders    []string    `json:"senders"`
-	NotSenders []string    `json:"not_senders"`
-	Types      []string    `json:"types"`
-	NotTypes   []string    `json:"not_types"`
-	Rooms      []id.RoomID `json:"rooms"`
-	NotRooms   []id.RoomID `json:"not_rooms"`
-	URL        *bool       `json:"contains_url"`
-	Lazy       *bool       `json:"lazy_load_members"`
-	Redundant  *bool       `json:"include_redundant_members"`
-	Threads    *bool       `json:"unread_thread_notifications"`
-}
-
-type filterShape struct {
-	Fields      []string   `json:"event_fields"`
-	Format      string     `json:"event_format"`
-	Presence    filterPart `json:"presence"`
-	AccountData filterPart `json:"account_data"`
-	Room        struct {
-		Rooms       []id.RoomID `json:"rooms"`
-		NotRooms    []id.RoomID `json:"not_rooms"`
-		Leave       bool        `json:"include_leave"`
-		Ephemeral   filterPart  `json:"ephemeral"`
-		State       filterPart  `json:"state"`
-		Timeline    filterPart  `json:"timeline"`
-		AccountData filterPart  `json:"account_data"`
-	} `json:"room"`
-}
-
-func (f *filterShape) check() error {
-	const op = "api.defineFilter"
-	if f.Format != "" && f.Format != "client" && f.Format != "federation" {
-		return errs.New(op, errs.Invalid, errs.BadJSON, "event_format is client or federation")
-	}
-	for _, part := range []filterPart{f.Presence, f.AccountData, f.Room.Ephemeral, f.Room.State, f.Room.Timeline, f.Room.AccountData} {
-		if part.Limit != nil && *part.Limit < 0 {
-			return errs.New(op, errs.Invalid, errs.BadJSON, "a limit is not negative")
-		}
-	}
-	return nil
-}
-
 func (a Accounts) defineFilter(ctx context.Context, rq *Request) (any, error) {
 	user, err := own(rq)
 	if err != nil {
@@ -124,20 +80,16 @@ func (a Accounts) defineFilter(ctx context.Context, rq *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var shape filterShape
-	if err := unmarshal(body, &shape); err != nil {
+	if _, err := filter.Parse(body); err != nil {
 		return nil, err
 	}
-	if err := shape.check(); err != nil {
-		return nil, err
-	}
-	filter, err := a.Service.DefineFilter(ctx, user, json.RawMessage(body))
+	name, err := a.Service.DefineFilter(ctx, user, json.RawMessage(body))
 	if err != nil {
 		return nil, err
 	}
 	return struct {
 		ID string `json:"filter_id"`
-	}{filter}, nil
+	}{name}, nil
 }
 
 func (a Accounts) getFilter(_ context.Context, rq *Request) (any, error) {
@@ -145,9 +97,9 @@ func (a Accounts) getFilter(_ context.Context, rq *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter := account.Filter(a.Service.Rows(), user, rq.Path("filterId"))
-	if filter == nil {
+	f := account.Filter(a.Service.Rows(), user, rq.Path("filterId"))
+	if f == nil {
 		return nil, errs.New("api.getFilter", errs.NotFound, "", "there is no such filter")
 	}
-	return Raw(filter), nil
+	return Raw(f), nil
 }

@@ -3,12 +3,11 @@ package client
 import (
 	"bongsu/replica"
 	"context"
-	"encoding/json"
 	"slices"
-	"strings"
 
 	"bongsu/errs"
 	"bongsu/event"
+	"bongsu/filter"
 	"bongsu/id"
 	"bongsu/room"
 )
@@ -217,8 +216,8 @@ func (c *chunk) members(v *reading, events ...[]room.Stored) {
 	}
 }
 
-func (a Rooms) pageQuery(r *Request, v *reading) (q room.PageQuery, f *eventFilter, err error) {
-	bad := func(err error) (room.PageQuery, *eventFilter, error) { return room.PageQuery{}, nil, err }
+func (a Rooms) pageQuery(r *Request, v *reading) (q room.PageQuery, f *filter.Events, err error) {
+	bad := func(err error) (room.PageQuery, *filter.Events, error) { return room.PageQuery{}, nil, err }
 	dir, err := r.QueryOneOf("dir", "", "b", "f")
 	if err != nil {
 		return bad(err)
@@ -230,15 +229,11 @@ func (a Rooms) pageQuery(r *Request, v *reading) (q room.PageQuery, f *eventFilt
 	if f, err = queryFilter(r); err != nil {
 		return bad(err)
 	}
-	limit := 10
-	if f.Limit != nil {
-		limit = min(*f.Limit, maxPage)
-	}
-	if q.Limit, err = r.QueryCount("limit", limit, maxPage); err != nil {
+	if q.Limit, err = r.QueryCount("limit", f.Count(10, maxPage), maxPage); err != nil {
 		return bad(err)
 	}
 	q.Limit = max(q.Limit, 1) // a page without events would never end
-	q.Wanted = f.wanted(v.ID)
+	q.Wanted = wanted(f, v.ID)
 	if q.Back {
 		q.From = v.LastEvent
 	} else {
@@ -275,7 +270,7 @@ func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	around, ok := v.Around(e, limit, v.Sight(v.user), f.wanted(v.ID))
+	around, ok := v.Around(e, limit, v.Sight(v.user), wanted(f, v.ID))
 	if !ok {
 		return nil, errs.New("api.getEventContext", errs.NotFound, "", "there is no such event, or you may not see it")
 	}
@@ -305,69 +300,21 @@ func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
 	return out.end("]}"), nil
 }
 
-// eventFilter is a RoomEventFilter. Specification: "Filtering".
-type eventFilter struct {
-	Limit       *int        `json:"limit"`
-	Types       []string    `json:"types"` // nil: all
-	NotTypes    []string    `json:"not_types"`
-	Senders     []id.UserID `json:"senders"`
-	NotSenders  []id.UserID `json:"not_senders"`
-	Rooms       []id.RoomID `json:"rooms"`
-	NotRooms    []id.RoomID `json:"not_rooms"`
-	ContainsURL *bool       `json:"contains_url"`
-	LazyMembers bool        `json:"lazy_load_members"`
-}
-
-func queryFilter(r *Request) (*eventFilter, error) {
-	f := &eventFilter{}
+func queryFilter(r *Request) (*filter.Events, error) {
 	text, err := r.Query("filter")
 	if err != nil || text == "" {
-		return f, err
+		return &filter.Events{}, err
 	}
-	if err := event.Check([]byte(text)); err != nil {
-		return nil, err
-	}
-	if json.Unmarshal([]byte(text), f) != nil || f.Limit != nil && *f.Limit < 0 {
-		return nil, errs.New("api.filter", errs.Invalid, errs.InvalidParam, "this is not a filter for events")
-	}
-	return f, nil
+	return filter.ParseEvents([]byte(text))
 }
 
 // wanted is the filter for the events of one room; nil if all pass.
-func (f *eventFilter) wanted(in id.RoomID) func(*event.Event) bool {
-	if slices.Contains(f.NotRooms, in) || f.Rooms != nil && !slices.Contains(f.Rooms, in) {
+func wanted(f *filter.Events, in id.RoomID) func(*event.Event) bool {
+	switch {
+	case !f.Room(in):
 		return func(*event.Event) bool { return false }
-	}
-	if f.Types == nil && f.NotTypes == nil && f.Senders == nil && f.NotSenders == nil && f.ContainsURL == nil {
+	case f.All():
 		return nil
 	}
-	return func(ev *event.Event) bool {
-		is := func(pattern string) bool { return matches(pattern, ev.Type) }
-		return (f.Types == nil || slices.ContainsFunc(f.Types, is)) && !slices.ContainsFunc(f.NotTypes, is) &&
-			(f.Senders == nil || slices.Contains(f.Senders, ev.Sender)) && !slices.Contains(f.NotSenders, ev.Sender) &&
-			(f.ContainsURL == nil || *f.ContainsURL == ev.Content.Has("url"))
-	}
-}
-
-// matches reports whether s fits a pattern in which * is any text.
-func matches(pattern, s string) bool {
-	head, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == s
-	}
-	s, ok := strings.CutPrefix(s, head)
-	if !ok {
-		return false
-	}
-	for {
-		part, more, star := strings.Cut(rest, "*")
-		if !star {
-			return strings.HasSuffix(s, part)
-		}
-		_, after, ok := strings.Cut(s, part)
-		if !ok {
-			return false
-		}
-		s, rest = after, more
-	}
+	return f.Passes
 }

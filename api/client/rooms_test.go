@@ -5,16 +5,13 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"bongsu/account"
 	"bongsu/auth"
-	"bongsu/event"
 	"bongsu/id"
 	"bongsu/kv"
 	"bongsu/replica"
@@ -403,30 +400,4 @@ func TestRetriedSend(t *testing.T) {
 	if got := said(s.get(t, "amy", "GET rooms/$1/messages?dir=b&limit=2", "", in)["chunk"]); got != "x guest_access" {
 		t.Error(got)
 	}
-}
-
-// FuzzFilter: any filter is read or refused, and asked about events without harm.
-func FuzzFilter(f *testing.F) {
-	f.Add("m.*.x", "m.room.x", `{"types":["a*"]}`)
-	f.Add("**", "", `[]`)
-	f.Fuzz(func(t *testing.T, pattern, typ, filter string) {
-		if !utf8.ValidString(pattern) || !utf8.ValidString(typ) {
-			t.Skip("neither the filter nor the event would be read")
-		}
-		parts := strings.Split(pattern, "*")
-		for i := range parts {
-			parts[i] = regexp.QuoteMeta(parts[i])
-		}
-		want := regexp.MustCompile("(?s)^" + strings.Join(parts, ".*") + "$")
-		if matches(pattern, typ) != want.MatchString(typ) {
-			t.Errorf("%q %q: %v", pattern, typ, !want.MatchString(typ))
-		}
-		r := newRequest(t, "GET", "/?filter="+url.QueryEscape(filter), "")
-		ef, err := queryFilter(&Request{http: r})
-		if err == nil {
-			if wanted := ef.wanted("!r"); wanted != nil {
-				wanted(&event.Event{})
-			}
-		}
-	})
 }

@@ -1,14 +1,16 @@
-package feed
+package filter
 
 import (
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"bongsu/errs"
 	"bongsu/event"
 )
 
-func TestParseFilter(t *testing.T) {
+func TestParse(t *testing.T) {
 	for in, kind := range map[string]errs.Code{
 		`{}`:                                   "",
 		`{"room":{"timeline":{"limit":0}}}`:    "",
@@ -18,11 +20,10 @@ func TestParseFilter(t *testing.T) {
 		`{"room":[]}`:                          errs.BadJSON,
 		`{"room":{"rooms":"x"}}`:               errs.BadJSON,
 		`{"room":{"timeline":{"limit":1.5}}}`:  errs.BadJSON,
-		`{"room":{"state":{"limit":-1}}}`:      errs.InvalidParam,
+		`{"room":{"state":{"limit":-1}}}`:      errs.BadJSON,
 		`{"a":1,"a":2}`:                        errs.BadJSON,
-		`{"a":"` + strings.Repeat("x", maxFilter) + `"}`: errs.InvalidParam,
 	} {
-		_, err := ParseFilter([]byte(in))
+		_, err := Parse([]byte(in))
 		var code errs.Code
 		if e, ok := err.(*errs.Error); ok { //nolint:errorlint // the outermost
 			code = e.Code
@@ -30,6 +31,12 @@ func TestParseFilter(t *testing.T) {
 		if code != kind || (err == nil) != (kind == "") {
 			t.Errorf("%.60s: %v", in, err)
 		}
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	if _, err := Parse([]byte(`{"a":"` + strings.Repeat("x", maxSize) + `"}`)); !errs.Is(err, errs.TooLarge) {
+		t.Error(err)
 	}
 }
 
@@ -52,11 +59,11 @@ func TestFilterChooses(t *testing.T) {
 		`{"contains_url":true}`:                  true,
 		`{"contains_url":false}`:                 false,
 	} {
-		f, err := ParseFilter([]byte(`{"room":{"timeline":` + in + `}}`))
+		f, err := Parse([]byte(`{"room":{"timeline":` + in + `}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := f.Room.Timeline.passes(ev); got != want {
+		if got := f.Room.Timeline.Passes(ev); got != want {
 			t.Errorf("%s: %v", in, got)
 		}
 	}
@@ -65,18 +72,37 @@ func TestFilterChooses(t *testing.T) {
 func FuzzFilter(f *testing.F) {
 	f.Add(`{"room":{"timeline":{"types":["*a*b*","**"],"limit":3}}}`, "aab")
 	f.Fuzz(func(t *testing.T, in, typ string) {
-		filter, err := ParseFilter([]byte(in))
+		filter, err := Parse([]byte(in))
 		if err != nil {
-			if !errs.Is(err, errs.Invalid) {
+			if !errs.Is(err, errs.Invalid) && !errs.Is(err, errs.TooLarge) {
 				t.Fatal(err)
 			}
 			return
 		}
 		ev := &event.Event{}
 		ev.Type, ev.Content = typ, event.Object(`{}`)
-		filter.Room.Timeline.passes(ev)
-		if n := filter.Room.Timeline.limit(); n < 0 || n > maxLimit {
+		filter.Room.Timeline.Passes(ev)
+		if n := filter.Room.Timeline.Count(20, 100); n < 0 || n > 100 {
 			t.Fatalf("limit %d", n)
+		}
+	})
+}
+
+// FuzzMatch: * is any text, and nothing else is special.
+func FuzzMatch(f *testing.F) {
+	f.Add("m.*.x", "m.room.x")
+	f.Add("**", "")
+	f.Fuzz(func(t *testing.T, pattern, typ string) {
+		if !utf8.ValidString(pattern) || !utf8.ValidString(typ) {
+			t.Skip("neither the filter nor the event would be read")
+		}
+		parts := strings.Split(pattern, "*")
+		for i := range parts {
+			parts[i] = regexp.QuoteMeta(parts[i])
+		}
+		want := regexp.MustCompile("(?s)^" + strings.Join(parts, ".*") + "$").MatchString(typ)
+		if matchType(pattern, typ) != want {
+			t.Errorf("%q %q: %v", pattern, typ, !want)
 		}
 	})
 }
