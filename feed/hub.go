@@ -42,8 +42,10 @@ type viewer struct {
 	keys        journal.Position                 // likewise of messages to devices
 	empty       map[id.DeviceID]journal.Position // where a device's inbox was seen to be empty
 	counts      journal.Position                 // the last change of one-time keys; 0: none was seen
-	rules       *pushrule.Set                    // compiled, as of rulesAt
-	rulesAt     replica.Place
+	read        []journal.Position               // the user's last receipt was there or before, by partition
+	rules       *pushrule.Set                    // compiled; nil: not yet
+	rulesAt     replica.Place                    // the change of account data that made them
+	rulesUpto   journal.Position                 // they were right there
 	wakes       marks
 	waiters     []*waiter
 	used        time.Time // by a sync
@@ -72,7 +74,7 @@ func (h *hub) committed(c replica.Commit) {
 	for _, n := range c.Notes {
 		switch n := n.(type) {
 		case room.Changed:
-			h.roomChanged(n, c.Pos)
+			h.roomChanged(n, c.Partition, c.Pos)
 		case account.Changed:
 			if v := h.viewers[n.User]; v != nil {
 				v.account = c.Pos
@@ -100,7 +102,7 @@ func (h *hub) committed(c replica.Commit) {
 	h.caught.Broadcast()
 }
 
-func (h *hub) roomChanged(n room.Changed, pos journal.Position) {
+func (h *hub) roomChanged(n room.Changed, p journal.Partition, pos journal.Position) {
 	concerned := h.viewers[n.User]
 	w := h.rooms[n.Room]
 	switch n.Change {
@@ -119,6 +121,7 @@ func (h *hub) roomChanged(n room.Changed, pos journal.Position) {
 		}
 	case room.ChangeReceipt:
 		if concerned != nil {
+			concerned.read[p] = pos
 			concerned.urge()
 		}
 		if w == nil {
@@ -197,7 +200,7 @@ func (h *hub) enter(user id.UserID, parts int, now time.Time) visit {
 	}
 	v := h.viewers[user]
 	if v == nil {
-		v = &viewer{user: user, home: replica.PartitionOf(id.SlotOf(user), parts)}
+		v = &viewer{user: user, home: replica.PartitionOf(id.SlotOf(user), parts), read: slices.Clone(h.seen)}
 		// What happened before is not known: as if it had happened just now.
 		v.account, v.keys = h.seen[v.home], h.seen[v.home]
 		h.viewers[user] = v

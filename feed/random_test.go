@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"bongsu/replica"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"bongsu/event"
 	"bongsu/id"
+	"bongsu/replica"
 	"bongsu/room"
 	"bongsu/roomstate"
 )

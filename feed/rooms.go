@@ -1,11 +1,11 @@
 package feed
 
 import (
-	"bongsu/replica"
 	"slices"
 
 	"bongsu/event"
 	"bongsu/id"
+	"bongsu/replica"
 	"bongsu/room"
 	"bongsu/roomstate"
 )

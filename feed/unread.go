@@ -1,13 +1,14 @@
 package feed
 
 import (
-	"bongsu/replica"
 	"encoding/json"
 
 	"bongsu/account"
 	"bongsu/event"
+	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/pushrule"
+	"bongsu/replica"
 	"bongsu/room"
 )
 
@@ -28,8 +29,12 @@ func (a *answer) unread(v *room.View, s *seat, t timeline) (notify, highlight in
 	hub, at := a.f.hub, a.at(s.p)
 	hub.mu.Lock()
 	u := s.unread
+	unmoved := u.rules != nil && a.vis.v.read[s.p] <= u.upto && u.upto <= at // the user has given no receipt since
 	hub.mu.Unlock()
-	rules, read := a.pushRules(), a.readUpTo(v, s)
+	rules, read := a.pushRules(), u.read
+	if !unmoved || read.Before(s.Since) {
+		read = a.readUpTo(v, s)
+	}
 	c := counter{a: a, v: v, u: &u}
 	switch {
 	case u.rules != rules || u.read.Before(read) || at < u.upto:
@@ -131,31 +136,41 @@ func (a *answer) pushRules() *pushrule.Set {
 	if a.rules != nil {
 		return a.rules
 	}
-	v := a.vis.v
-	content, at := account.PushRules(a.view, v.user)
-	if content == nil {
-		a.rules = a.f.defaults
-		return a.rules
-	}
+	v, upto := a.vis.v, a.at(a.vis.v.home)
 	a.f.hub.mu.Lock()
-	if v.rules != nil && v.rulesAt == at {
-		a.rules = v.rules
+	if v.rules != nil && v.account <= v.rulesUpto && v.rulesUpto <= upto {
+		a.rules = v.rules // no account data has changed since
 	}
 	a.f.hub.mu.Unlock()
 	if a.rules != nil {
 		return a.rules
 	}
-	a.rules = a.f.defaults
+	content, at := account.PushRules(a.view, v.user)
+	a.f.hub.mu.Lock()
+	if v.rules != nil && v.rulesAt == at {
+		a.rules = v.rules
+	}
+	a.f.hub.mu.Unlock()
+	if a.rules == nil {
+		a.rules = a.f.compile(content, v.user)
+	}
+	a.f.hub.mu.Lock()
+	defer a.f.hub.mu.Unlock()
+	v.rules, v.rulesAt, v.rulesUpto = a.rules, at, upto
+	return a.rules
+}
+
+// compile makes rules of the content of a user's m.push_rules; nil is what everybody has who has changed nothing.
+func (f *Feed) compile(content json.RawMessage, user id.UserID) *pushrule.Set {
 	var body struct {
 		Global json.RawMessage `json:"global"`
 	}
-	if json.Unmarshal(content, &body) == nil {
-		if rs, err := pushrule.Parse(body.Global); err == nil {
-			a.rules = pushrule.Compile(&rs, v.user)
-		}
+	if content == nil || json.Unmarshal(content, &body) != nil {
+		return f.defaults
 	}
-	a.f.hub.mu.Lock()
-	v.rules, v.rulesAt = a.rules, at
-	a.f.hub.mu.Unlock()
-	return a.rules
+	rs, err := pushrule.Parse(body.Global)
+	if err != nil {
+		return f.defaults
+	}
+	return pushrule.Compile(&rs, user)
 }

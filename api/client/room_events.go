@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bongsu/replica"
 	"context"
 	"slices"
 
@@ -9,6 +8,7 @@ import (
 	"bongsu/event"
 	"bongsu/filter"
 	"bongsu/id"
+	"bongsu/replica"
 	"bongsu/room"
 )
 

@@ -179,7 +179,7 @@ func TestRoomErrors(t *testing.T) {
 		{"amy", "GET rooms/$1/messages?dir=b&from=zzz", ``, 400, "M_INVALID_PARAM"},
 		{"amy", "GET rooms/$1/messages?dir=b&from=p", ``, 400, "M_INVALID_PARAM"},
 		{"amy", "GET rooms/$1/messages?dir=b&filter=x", ``, 400, "M_NOT_JSON"},
-		{"amy", "GET rooms/$1/messages?dir=b&filter=%7B%22limit%22:-1%7D", ``, 400, "M_INVALID_PARAM"},
+		{"amy", "GET rooms/$1/messages?dir=b&filter=%7B%22limit%22:-1%7D", ``, 400, "M_BAD_JSON"},
 		{"bob", "GET rooms/$1/event/$2", ``, 404, "M_NOT_FOUND"},
 		{"amy", "GET rooms/$1/event/$none", ``, 404, "M_NOT_FOUND"},
 		{"amy", "GET rooms/$3/event/$2", ``, 404, "M_NOT_FOUND"},

@@ -131,7 +131,7 @@ func TestSyncEndpoints(t *testing.T) {
 		{"filter that is not there", "GET", "/sync?filter=abc", "", 400, "M_INVALID_PARAM"},
 		{"filter that is no JSON", "GET", "/sync?filter=" + url.QueryEscape(`{"room"`), "", 400, "M_NOT_JSON"},
 		{"filter of wrong types", "GET", "/sync?filter=" + url.QueryEscape(`{"room":{"timeline":{"limit":"x"}}}`), "", 400, "M_BAD_JSON"},
-		{"negative limit", "GET", "/sync?filter=" + url.QueryEscape(`{"room":{"timeline":{"limit":-1}}}`), "", 400, "M_INVALID_PARAM"},
+		{"negative limit", "GET", "/sync?filter=" + url.QueryEscape(`{"room":{"timeline":{"limit":-1}}}`), "", 400, "M_BAD_JSON"},
 		{"deep filter", "GET", "/sync?filter=" + url.QueryEscape(strings.Repeat(`{"a":`, 200)+`1`+strings.Repeat(`}`, 200)), "", 400, "M_BAD_JSON"},
 		{"method", "POST", "/sync", `{}`, 405, "M_UNRECOGNIZED"},
 		{"full state", "GET", "/sync?full_state=true&timeout=100000&since=" + first.NextBatch, "", 200, ""},
