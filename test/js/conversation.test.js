@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { Server } from "./server.js";
-import { bodies, meet, pageBack, person, until } from "./people.js";
+import { bodies, history, live, meet, person, until } from "./people.js";
 
 let server, anna, bela, room;
 
@@ -31,9 +31,8 @@ test("send and receive in order", async () => {
         want.push(`word ${i}`);
     }
     for (const who of [anna, bela]) {
-        await until(who, "the last word", () => bodies(who, room).includes(want.at(-1)));
-        await pageBack(who, room);
-        assert.deepEqual(bodies(who, room), want);
+        await until(who, "the last word", () => bodies(live(who, room)).includes(want.at(-1)));
+        assert.deepEqual(bodies(await history(who, room)), want);
     }
 });
 
@@ -44,9 +43,9 @@ test("a client that comes later pages back to the beginning", async () => {
         await until(late, "the invitation", () => late.getRoom(room)?.getMyMembership() === "invite");
         await late.joinRoom(room);
         await until(late, "the own join", () => late.getRoom(room)?.getMyMembership() === "join");
-        const events = await pageBack(late, room, 6);
+        const events = await history(late, room, 6);
         assert.equal(events[0].getType(), "m.room.create");
-        assert.deepEqual(bodies(late, room), bodies(anna, room));
+        assert.deepEqual(bodies(events), bodies(await history(anna, room)));
         const ids = events.map((e) => e.getId());
         assert.equal(new Set(ids).size, ids.length, "an event came twice");
     } finally {
@@ -78,7 +77,7 @@ test("media", async () => {
     const data = Buffer.from(Array.from({ length: 50000 }, (_, i) => (i * 7919) % 251));
     const { content_uri: uri } = await anna.uploadContent(new Blob([data]), { name: "봉수.bin", type: "application/octet-stream" });
     await anna.sendMessage(room, { msgtype: "m.file", body: "봉수.bin", url: uri });
-    const event = await until(bela, "the file", () => bela.getRoom(room).getLiveTimeline().getEvents().find((e) => e.getContent().url === uri));
+    const event = await until(bela, "the file", () => live(bela, room).find((e) => e.getContent().url === uri));
     const url = bela.mxcUrlToHttp(event.getContent().url, undefined, undefined, undefined, undefined, true, true);
     const answer = await fetch(url, { headers: { Authorization: `Bearer ${bela.getAccessToken()}` } });
     assert.equal(answer.status, 200);

@@ -1,6 +1,8 @@
 // People with a client of matrix-js-sdk each.
-import { ClientEvent, MatrixScheduler, MemoryStore, RoomEvent, createClient } from "matrix-js-sdk";
+import { ClientEvent, MatrixScheduler, MemoryStore, RoomEvent, TimelineWindow, createClient } from "matrix-js-sdk";
 
+// Some parts of the library log to the console, whatever logger their client has.
+for (const method of ["trace", "debug", "info", "warn", "error", "log"]) console[method] = () => {};
 const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, getChild: () => quiet };
 
 // register makes an account in the two steps of user-interactive authentication.
@@ -19,7 +21,11 @@ export async function register(url, name) {
     return guest.registerRequest({ ...account, auth: { type: "m.login.dummy", session } });
 }
 
-// join registers a person, logs in, and has the client follow what happens.
+// retry is the application's rule for sending an event again, which the library does with the same transaction id: while
+// nobody answers, or with 503.
+const retry = (_event, _attempts, error) => (error.httpStatus === undefined || error.httpStatus === 503 ? 50 : -1);
+
+// person registers a person, logs in, and has the client follow what happens.
 export async function person(url, name) {
     await register(url, name);
     const guest = createClient({ baseUrl: url, logger: quiet });
@@ -35,10 +41,10 @@ export async function person(url, name) {
         accessToken: login.access_token,
         timelineSupport: true,
         store: new MemoryStore(),
-        scheduler: new MatrixScheduler(),
+        scheduler: new MatrixScheduler(retry),
         logger: quiet,
     });
-    await client.startClient({ initialSyncLimit: 5, pollTimeout: 10000 });
+    await client.startClient({ initialSyncLimit: 5, pollTimeout: 10000, pendingEventOrdering: "detached" });
     await until(client, "the first sync", () => client.isInitialSyncComplete());
     return client;
 }
@@ -74,21 +80,24 @@ export function until(client, what, ok, patience = 30000) {
     });
 }
 
-// bodies are the texts that a client shows in a room, in order; what is still on its way is left out.
-export function bodies(client, room) {
-    return (client.getRoom(room)?.getLiveTimeline().getEvents() ?? [])
-        .filter((e) => e.getType() === "m.room.message" && !e.isRedacted() && e.status === null)
-        .map((e) => e.getContent().body);
+// live are the events at the live end of what sync has brought of a room, in order. What the client itself has on its way
+// is not among them.
+export const live = (client, room) => client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
+
+// history pages back from there to the beginning of the room, across the gaps that sync has left.
+export async function history(client, room, page = 30) {
+    const window = new TimelineWindow(client, client.getRoom(room).getUnfilteredTimelineSet(), { windowLimit: 100000 });
+    await window.load();
+    for (let pages = 0; window.canPaginate("b"); pages++) {
+        if (pages > 500) throw new Error("paging has no end");
+        await window.paginate("b", page);
+    }
+    return window.getEvents();
 }
 
-// pageBack reads a room's history to its beginning.
-export async function pageBack(client, room, limit = 30) {
-    const timeline = client.getRoom(room).getLiveTimeline();
-    for (let pages = 0; await client.paginateEventTimeline(timeline, { backwards: true, limit }); pages++) {
-        if (pages > 100) throw new Error("paging has no end");
-    }
-    return timeline.getEvents();
-}
+// bodies are the texts among events.
+export const bodies = (events) =>
+    events.filter((e) => e.getType() === "m.room.message" && !e.isRedacted()).map((e) => e.getContent().body);
 
 // meet makes a room with both in it.
 export async function meet(a, b, options = {}) {
