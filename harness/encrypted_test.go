@@ -72,11 +72,11 @@ func TestClientEncrypted(t *testing.T) {
 		if !m.WaitForSession(ctx, room, c.SenderKey, c.SessionID, patience) {
 			t.Fatal("the session never came")
 		}
-		clear, err := m.DecryptMegolmEvent(ctx, sealed)
+		plain, err := m.DecryptMegolmEvent(ctx, sealed)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body := clear.Content.AsMessage().Body; body != text {
+		if body := plain.Content.AsMessage().Body; body != text {
 			t.Errorf("heard %q, want %q", body, text)
 		}
 	}

@@ -15,13 +15,13 @@ import (
 
 // Config says what the service works on.
 type Config struct {
-	Replica      *replica.Replica
-	Blobs        *blob.Store
-	Cache        *blob.Cache   // of thumbnails
-	Server       id.ServerName // whose media are here
-	MaxUpload    int64         // bytes of a file; 0 means 50 MiB
-	MaxPixels    int           // of a picture that gets a thumbnail; 0 means 16 Mi. Decoding takes up to 12 bytes for each
-	Thumbnailers int           // pictures decoded at a time; 0 means 1
+	Replica   *replica.Replica
+	Blobs     *blob.Store
+	Cache     *blob.Cache   // of thumbnails
+	Server    id.ServerName // whose media are here
+	MaxUpload int64         // bytes of a file; 0 means 50 MiB
+	MaxPixels int           // of a picture that gets a thumbnail; 0 means 16 Mi. Decoding takes up to 12 bytes for each
+	Workers   int           // pictures decoded at a time; 0 means 1
 }
 
 // Media is the service. It is safe for concurrent use.
@@ -38,10 +38,10 @@ func New(cfg Config) *Media {
 	if cfg.MaxPixels == 0 {
 		cfg.MaxPixels = 16 << 20
 	}
-	if cfg.Thumbnailers == 0 {
-		cfg.Thumbnailers = 1
+	if cfg.Workers == 0 {
+		cfg.Workers = 1
 	}
-	return &Media{cfg: cfg, work: make(chan struct{}, cfg.Thumbnailers)}
+	return &Media{cfg: cfg, work: make(chan struct{}, cfg.Workers)}
 }
 
 // MaxUpload is the most bytes of a file.

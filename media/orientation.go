@@ -12,10 +12,10 @@ import (
 // them and leave the turning to whoever shows them; a thumbnail has no EXIF, so it is turned.
 type orientation uint16
 
-const (
-	upright        orientation = 1
-	orientationTag             = 0x0112
-)
+const upright orientation = 1
+
+// orientationTag is the EXIF tag.
+const orientationTag = 0x0112
 
 // swaps reports whether width and height change places.
 func (o orientation) swaps() bool { return o >= 5 && o <= 8 }

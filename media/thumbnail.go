@@ -13,7 +13,7 @@ import (
 	"io/fs"
 
 	"golang.org/x/image/draw"
-	_ "golang.org/x/image/webp"
+	_ "golang.org/x/image/webp" // a format that pictures come in
 
 	"bongsu/errs"
 	"bongsu/id"
