@@ -138,6 +138,47 @@ func (s *Server) Kill() {
 	<-s.done
 }
 
+// Freeze stops the process where it stands, and returns when none of its threads runs any more. A thread that is inside of
+// the kernel, in an fsync perhaps, may still finish there, but nobody hears of it: so it is with a machine that loses power.
+func (s *Server) Freeze(ctx context.Context) error {
+	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("harness: freeze: %w", err)
+	}
+	for {
+		still, err := stopped(s.Pid())
+		if err != nil || still {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond): // the kernel tells nobody but the parent of the first thread
+		}
+	}
+}
+
+// stopped reports whether all threads of a process are stopped, or in the kernel and will be when they leave it.
+func stopped(pid int) (bool, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(files) == 0 {
+		return false, fmt.Errorf("harness: process %d has no threads: %w", pid, err)
+	}
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return false, fmt.Errorf("harness: %w", err)
+		}
+		_, rest, ok := bytes.Cut(stat, []byte(") ")) // after the name comes the state
+		if !ok || rest[0] != 'T' && rest[0] != 'D' && rest[0] != 'Z' {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // Terminate sends SIGTERM and does not wait.
 func (s *Server) Terminate() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 
