@@ -26,7 +26,7 @@ const dataFormat = 1
 //	journal/      the truth
 //	rows/         state, made from the journal
 //	blobs/        files that users uploaded
-//	thumbnails/   made from blobs; may be deleted
+//	thumbnails/   made from blobs; may be deleted while no process runs
 //	admin.sock    the operator's socket, while the process runs
 type dataDir struct {
 	path string

@@ -14,7 +14,7 @@ import (
 // of the two is not promised.
 type Cache struct{ dir string }
 
-// OpenCache prepares a directory. It may be emptied at any time.
+// OpenCache prepares a directory. It may be emptied while it is not open.
 func OpenCache(dir string) (*Cache, error) {
 	if err := os.RemoveAll(filepath.Join(dir, tempDir)); err != nil {
 		return nil, errs.Wrap("blob.OpenCache", err)

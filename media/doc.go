@@ -6,7 +6,7 @@
 //   - The content of an id never changes. An id that was reserved takes one content, from the user who reserved it.
 //
 // Limits: a file has Config.MaxUpload bytes; pictures of more than Config.MaxPixels get no thumbnail; thumbnails come in a few fixed
-// sizes, are never animated, and are kept in a cache that may be emptied at any time. Bytes whose record was not committed stay on the
+// sizes, are never animated, and are kept in a cache that can be made again. Bytes whose record was not committed stay on the
 // disk. A download of an id that is reserved and empty does not wait for the content.
 //
 // Where things are: machine.go (what is decided at apply), media.go (the service that the edge calls), info.go (types and names of

@@ -2,7 +2,7 @@
 //
 // A room's rows are changed by one state machine (Machine), whose handlers decide each proposal against the room's current
 // state when it is applied: the rules of package roomstate, the place in the room's history, the event's id. The service
-// (Room, made by New) validates what the edge hands it, gathers what lies outside of the room (profiles, the random part of a new
+// (Service, made by New) validates what the edge hands it, gathers what lies outside of the room (profiles, the random part of a new
 // room's id) and submits. Readers open a room on any kv.Reader with Open.
 //
 // Invariants:
