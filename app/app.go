@@ -21,6 +21,7 @@ import (
 	"bongsu/api/client"
 	"bongsu/clock"
 	"bongsu/config"
+	"bongsu/journal"
 	"bongsu/journal/jet"
 	"bongsu/kv"
 	"bongsu/obs"
@@ -119,7 +120,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 
 	registry := obs.NewRegistry()
 	if s.journal, err = jet.Open(jet.Config{Dir: data.join("journal"), ServerName: cfg.Site, Partitions: cfg.Disk.Partitions,
-		Reserve: int64(cfg.Disk.DiskReserve), Budget: int64(cfg.Disk.DiskBudget), Log: log}); err != nil {
+		Reserve: journalReserve(cfg.Disk), Budget: int64(cfg.Disk.DiskBudget), Log: log}); err != nil {
 		return s, err
 	}
 	s.onClose(s.journal.Close)
@@ -130,12 +131,21 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	if err := s.openDomains(ctx, data); err != nil {
 		return s, err
 	}
-	s.disk = watchDisk(cfg.Data, int64(cfg.Disk.DiskReserve), log)
+	// Without a reserve, too, the journal needs room for a record.
+	s.disk = watchDisk(cfg.Data, max(int64(cfg.Disk.DiskReserve), journal.MaxRecord), log)
 	s.onClose(s.disk.close)
 	if err := s.serveAdmin(ctx, data); err != nil {
 		return s, err
 	}
 	return s, s.openAPI(registry)
+}
+
+// journalReserve is the setting as the journal takes it: there, 0 means the default, and a negative number no reserve.
+func journalReserve(cfg config.Disk) int64 {
+	if cfg.DiskReserve == 0 {
+		return -1
+	}
+	return int64(cfg.DiskReserve)
 }
 
 func (s *Server) onClose(f func() error) { s.closers = append(s.closers, f) }
