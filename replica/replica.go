@@ -191,24 +191,26 @@ func (r *Replica) Start(ctx context.Context, sink func(Commit)) error {
 	r.sink = sink
 	run, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	for i, pt := range r.parts {
+	for _, pt := range r.parts {
 		r.wg.Go(func() { pt.follow(run) })
 		if r.observer {
 			pt.queue.close(unavailable("this is an observer"))
-			continue
-		}
-		r.wg.Go(func() { pt.send(run) })
-		for _, f := range r.forwarders[i] {
-			r.wg.Go(func() { f.run(run) })
 		}
 	}
 	for i, pt := range r.parts {
 		if err := r.WaitFor(ctx, pt.n, r.target[i]); err != nil {
-			return err
+			return errors.Join(err, r.Status(pt.n).Err)
 		}
 	}
 	if r.observer {
 		return nil
+	}
+	// Only now: the timers and the messages that history passes have been seen to long ago.
+	for i, pt := range r.parts {
+		r.wg.Go(func() { pt.send(run) })
+		for _, f := range r.forwarders[i] {
+			r.wg.Go(func() { f.run(run) })
+		}
 	}
 	for _, pt := range r.parts {
 		s := r.Status(pt.n)

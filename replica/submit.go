@@ -71,7 +71,7 @@ func (r *Replica) Submit(ctx context.Context, p Proposal) ([]byte, error) {
 }
 
 // send appends records to the journal: everything that waits, or a tick when time must move. One append is in flight at
-// a time; what arrives meanwhile leaves as the next record.
+// a time; what arrives meanwhile leaves as the next record. It ends with ctx, or when the partition has halted.
 //
 // path 4/7: the proposal leaves for the journal, together with whatever else waits for this partition.
 func (pt *partition) send(ctx context.Context) {
@@ -97,9 +97,9 @@ func (pt *partition) send(ctx context.Context) {
 		n++
 		rec := pt.record(n, reqs)
 		buf = rec.Encode(buf[:0])
-		pt.mu.Lock()
-		pt.inflight[n] = reqs
-		pt.mu.Unlock()
+		if !pt.launch(n, reqs) {
+			return
+		}
 		err := pt.append(ctx, n, buf)
 		if err != nil {
 			pt.refuse(n, err)
@@ -109,6 +109,22 @@ func (pt *partition) send(ctx context.Context) {
 		}
 		timer.Reset(max(pt.untilTick(), time.Millisecond))
 	}
+}
+
+// launch notes who waits for record n; in a partition that has halted nobody ever would be told, and it reports false.
+func (pt *partition) launch(n uint64, reqs []*request) bool {
+	pt.mu.Lock()
+	halted := pt.status.Err != nil
+	if !halted {
+		pt.inflight[n] = reqs
+	}
+	pt.mu.Unlock()
+	if halted {
+		for _, req := range reqs {
+			req.finish(nil, stopped())
+		}
+	}
+	return !halted
 }
 
 // record makes the record number n of this run.
