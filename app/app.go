@@ -21,7 +21,6 @@ import (
 	"bongsu/api/client"
 	"bongsu/clock"
 	"bongsu/config"
-	"bongsu/journal"
 	"bongsu/journal/jet"
 	"bongsu/kv"
 	"bongsu/obs"
@@ -131,8 +130,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	if err := s.openDomains(ctx, data); err != nil {
 		return s, err
 	}
-	// Without a reserve, too, the journal needs room for a record.
-	s.disk = watchDisk(cfg.Data, max(int64(cfg.Disk.DiskReserve), journal.MaxRecord), log)
+	s.disk = watchDisk(cfg.Data, int64(cfg.Disk.DiskReserve), s.journal.Refusing, log)
 	s.onClose(s.disk.close)
 	if err := s.serveAdmin(ctx, data); err != nil {
 		return s, err

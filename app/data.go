@@ -57,7 +57,8 @@ func openData(path string, want format) (*dataDir, error) {
 		return nil, fmt.Errorf("data directory %s is in use by another process", path)
 	}
 	if err = d.checkFormat(want); err == nil {
-		err = d.nextBoot()
+		// Rows hold hashes of passwords and tokens: the directory is for its owner alone, whoever made it.
+		err = errors.Join(os.Chmod(path, 0o700), d.nextBoot()) //nolint:gosec // a directory needs its x
 	}
 	if err != nil {
 		d.close()

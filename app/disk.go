@@ -1,11 +1,14 @@
 package app
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bongsu/journal"
 )
 
 // diskEvery is how often the free space is looked at.
@@ -16,25 +19,28 @@ type DiskStatus struct {
 	FreeBytes    int64  `json:"free_bytes"`
 	ReserveBytes int64  `json:"reserve_bytes"` // below this, writes are refused
 	RowsBytes    uint64 `json:"rows_bytes"`    // of the state
-	Full         bool   `json:"full"`
+	Full         bool   `json:"full"`          // writes are refused for want of space
 }
 
-// diskWatch looks at the free space and warns before writes have to be refused. The refusing itself is the journal's.
+// diskWatch looks at the free space, warns before writes have to be refused, and says when they are. The refusing is the
+// journal's.
 type diskWatch struct {
-	path    string
-	reserve int64
-	log     *slog.Logger
+	path     string
+	reserve  int64
+	refusing func() error // why the journal would refuse a write now, or nil
+	log      *slog.Logger
 
-	mu     sync.Mutex
-	now    DiskStatus
-	warned bool
+	mu      sync.Mutex
+	now     DiskStatus
+	refused error // what refusing said last
+	warned  bool
 
 	stop chan struct{}
 	done sync.WaitGroup
 }
 
-func watchDisk(path string, reserve int64, log *slog.Logger) *diskWatch {
-	d := &diskWatch{path: path, reserve: reserve, log: log, stop: make(chan struct{})}
+func watchDisk(path string, reserve int64, refusing func() error, log *slog.Logger) *diskWatch {
+	d := &diskWatch{path: path, reserve: reserve, refusing: refusing, log: log, stop: make(chan struct{})}
 	d.look()
 	d.done.Go(func() {
 		tick := time.NewTicker(diskEvery)
@@ -58,27 +64,29 @@ func (d *diskWatch) look() {
 		d.log.Warn("cannot read the free disk space", "path", d.path, "err", err)
 		return
 	}
-	free := int64(st.Bavail) * st.Bsize //nolint:gosec // disks are smaller than 2^63 bytes
-	full := free < d.reserve
+	free, refused := int64(st.Bavail)*st.Bsize, d.refusing() //nolint:gosec // disks are smaller than 2^63 bytes
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	was := d.now
-	d.now = DiskStatus{FreeBytes: free, ReserveBytes: d.reserve, Full: full}
-	switch low := free < 4*d.reserve; {
-	case full && !was.Full:
-		d.log.Error("the disk is full: writes are refused until there is space, reads go on", "free", free, "reserve", d.reserve)
-	case !full && was.Full:
-		d.log.Info("there is disk space again: writes are accepted", "free", free)
+	was := d.refused
+	d.refused = refused
+	d.now = DiskStatus{FreeBytes: free, ReserveBytes: d.reserve, Full: errors.Is(refused, journal.ErrFull)}
+	low := free < 4*d.reserve
+	switch {
+	case refused != nil && was == nil:
+		d.log.Error("writes are refused, reads go on", "err", refused, "free", free, "reserve", d.reserve)
+	case refused == nil && was != nil:
+		d.log.Info("writes are accepted again", "free", free)
 	case low && !d.warned:
 		d.log.Warn("disk space runs low", "free", free, "reserve", d.reserve)
 	}
-	d.warned = free < 4*d.reserve
+	d.warned = low
 }
 
-func (d *diskWatch) status() DiskStatus {
+// status is what was seen last, and why writes are refused, or nil.
+func (d *diskWatch) status() (DiskStatus, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.now
+	return d.now, d.refused
 }
 
 func (d *diskWatch) close() error {

@@ -40,12 +40,13 @@ type PartitionStatus struct {
 
 func (s *Server) status(context.Context) (any, error) {
 	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Writes: "ok",
-		UptimeMS: s.clock.Now().Sub(s.started).Milliseconds(), Disk: s.disk.status(),
+		UptimeMS: s.clock.Now().Sub(s.started).Milliseconds(),
 		Failures: s.replica.Failures(), Refused: s.replica.Refused()}
-	st.Disk.RowsBytes = s.rows.Size()
-	if st.Disk.Full {
-		st.Writes = "refused: the disk is full"
+	var refused error
+	if st.Disk, refused = s.disk.status(); refused != nil {
+		st.Writes = "refused: " + refused.Error()
 	}
+	st.Disk.RowsBytes = s.rows.Size()
 	for i := range s.replica.Partitions() {
 		p := journal.Partition(i) //nolint:gosec // at most 64
 		ps := s.replica.Status(p)
@@ -85,17 +86,18 @@ func (s *Server) collector() prometheus.Collector {
 		diverged: gauge("replica_diverged_partitions", "1 when the digest differed from what a record claimed: an alarm.", "partition"),
 		failures: gauge("replica_failures_total", "Proposals that failed through a bug in a state machine."),
 		free:     gauge("disk_free_bytes", "Free space where the data directory lies."),
+		refusing: gauge("journal_refusing_writes", "1 while writes are refused: no space, or an engine that cannot write."),
 		rows:     gauge("kv_disk_bytes", "Size of the rows on disk."),
 	}
 }
 
 type collector struct {
-	s                                                        *Server
-	applied, waiting, halted, diverged, failures, free, rows *prometheus.Desc
+	s                                                                  *Server
+	applied, waiting, halted, diverged, failures, free, refusing, rows *prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.applied, c.waiting, c.halted, c.diverged, c.failures, c.free, c.rows} {
+	for _, d := range []*prometheus.Desc{c.applied, c.waiting, c.halted, c.diverged, c.failures, c.free, c.refusing, c.rows} {
 		ch <- d
 	}
 }
@@ -118,8 +120,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.halted, is(st.Err != nil), label)
 		put(c.diverged, is(st.Divergence != nil), label)
 	}
-	put(c.failures, float64(c.s.replica.Failures()))
-	put(c.free, float64(c.s.disk.status().FreeBytes))
+	ch <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(c.s.replica.Failures()))
+	disk, refused := c.s.disk.status()
+	put(c.free, float64(disk.FreeBytes))
+	put(c.refusing, is(refused != nil))
 	put(c.rows, float64(c.s.rows.Size()))
 }
 

@@ -51,7 +51,11 @@ func (c *Cache) Put(name string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Join(c.dir, tempDir), "")
+	temp := filepath.Join(c.dir, tempDir)
+	if err := os.MkdirAll(temp, 0o700); err != nil { // somebody may have emptied the cache
+		return diskError("blob.Cache", err)
+	}
+	f, err := os.CreateTemp(temp, "")
 	if err != nil {
 		return diskError("blob.Cache", err)
 	}

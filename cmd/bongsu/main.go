@@ -57,14 +57,14 @@ type commands struct {
 func run(ctx context.Context, args []string, d deps) int {
 	var cmds commands
 	asked := -1 // the status with which kong wants to end, after it printed help
-	parser, err := kong.New(&cmds, append(config.Options(),
+	parser, err := kong.New(&cmds, append([]kong.Option{kong.PostBuild(withoutEnvironment)}, append(config.Options(),
 		kong.Name("bongsu"),
 		kong.Description("A messenger that keeps what it acknowledges. It speaks the Matrix Client-Server API."),
 		kong.Writers(d.stdout, d.stderr),
 		kong.Exit(func(code int) { asked = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.ValueFormatter(helpText),
-	)...)
+	)...)...)
 	if err != nil {
 		return fail(d.stderr, exitFailed, err)
 	}
@@ -83,6 +83,26 @@ func run(ctx context.Context, args []string, d deps) int {
 		return fail(d.stderr, exitFailed, err)
 	}
 	return exitOK
+}
+
+// withoutEnvironment keeps the flags of the tools out of the environment, where their names would mean a server's settings; only
+// the data directory is the same thing everywhere.
+func withoutEnvironment(k *kong.Kong) error {
+	for _, command := range k.Model.Children {
+		if command.Name == "serve" {
+			continue
+		}
+		flags := command.Flags
+		for _, sub := range command.Children {
+			flags = append(flags, sub.Flags...)
+		}
+		for _, flag := range flags {
+			if flag.Name != "data" {
+				flag.Envs = []string{"-"}
+			}
+		}
+	}
+	return nil
 }
 
 // helpText is a flag's help with the name that the setting has in the environment.

@@ -61,7 +61,7 @@ func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string,
 		if errors.Is(err, nats.ErrNoResponders) && !e.srv.JetStreamEnabled() {
 			e.fail(errStopped)
 		}
-		j.log.Debug("append is tried again", "partition", p, "error", err)
+		j.log.Debug("append is tried again", "partition", p, "err", err)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			j.pause(ctx, retryPause)
 		}
@@ -93,7 +93,7 @@ func (e *engine) publish(ctx context.Context, msg *nats.Msg) (journal.Position, 
 func (j *Journal) acknowledged(p journal.Partition, pos journal.Position, size int) {
 	j.used.Add(int64(size))
 	if err := j.marks.acked(p, pos); err != nil {
-		j.log.Error("the acknowledged position could not be noted", "partition", p, "pos", pos, "error", err)
+		j.log.Error("the acknowledged position could not be noted", "partition", p, "pos", pos, "err", err)
 	}
 }
 
@@ -112,6 +112,20 @@ func (j *Journal) appendable(e *engine, size int) error {
 		return journal.ErrFull
 	}
 	return nil
+}
+
+// Refusing is why an append would be refused now: ErrFull, or what is wrong with the engine. It is nil when it would not.
+func (j *Journal) Refusing() error {
+	j.mu.Lock()
+	e, broken := j.eng, j.broken
+	j.mu.Unlock()
+	switch {
+	case broken != nil:
+		return broken
+	case e == nil:
+		return errors.New("jet: the engine is being started again")
+	}
+	return j.appendable(e, journal.MaxRecord)
 }
 
 // freeSpace is how many bytes a process like ours may still write in dir's file system. What cannot be asked counts as plenty: the

@@ -25,10 +25,10 @@ func (j *Journal) keep() {
 			return
 		case <-tick.C:
 			if err := j.marks.sync(); err != nil {
-				j.log.Error("acknowledged positions could not be synced", "error", err)
+				j.log.Error("acknowledged positions could not be synced", "err", err)
 			}
 		case <-sick:
-			j.log.Error("the journal cannot append", "error", e.ill())
+			j.log.Error("the journal cannot append", "err", e.ill())
 			if errors.Is(e.ill(), errWrite) {
 				sick = nil // it still reads; restarting it could take for kept what the disk has not
 				continue
@@ -59,7 +59,7 @@ func (j *Journal) heal(e *engine) *engine {
 			j.setEngine(e, nil)
 			return e
 		}
-		j.log.Error("the engine could not be restarted", "error", err)
+		j.log.Error("the engine could not be restarted", "err", err)
 		if errors.Is(err, journal.ErrDamaged) {
 			j.setEngine(nil, err)
 			return nil
