@@ -36,6 +36,7 @@ import (
 	"bongsu/errs"
 	"bongsu/filter"
 	"bongsu/id"
+	"bongsu/kv"
 	"bongsu/pushrule"
 	"bongsu/replica"
 	"bongsu/room"
@@ -126,9 +127,17 @@ func (f *Feed) wakeSharers() {
 		case <-f.hub.devices:
 		}
 		for _, user := range f.hub.takeDevices() {
-			f.hub.wakeRooms(joinedRooms(f.r.Rows(), f.r.Partitions(), user))
+			if err := f.wakeSharersOf(user); err != nil {
+				f.cfg.Log.Error("not everybody was told of changed devices", "user", user, "err", err)
+			}
 		}
 	}
+}
+
+func (f *Feed) wakeSharersOf(user id.UserID) (err error) {
+	defer kv.Recover(&err)
+	f.hub.wakeRooms(joinedRooms(f.r.Rows(), f.r.Partitions(), user))
+	return nil
 }
 
 // Waiting is how many requests wait for something to happen.

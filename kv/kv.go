@@ -5,7 +5,10 @@
 // that a crash takes are applied again from it.
 //
 // Reads do not return errors. A disk that cannot be read is a Fault, thrown as a panic, because no caller of a read can do
-// anything about it; it is recovered in two places only: a replica halts its partition, the edge answers 503.
+// anything about it. It is recovered (Recover) where a goroutine begins, and nowhere else: a replica halts its partition, the
+// edge answers 503, what works in the background gives up that piece of work.
+//
+// On a full disk the store waits for space: reads go on, rows stay in memory, and commits block once the write buffers are full.
 //
 // Limits: keys up to 64 KiB; values up to 16 MiB; a batch up to 64 MiB.
 package kv
@@ -15,6 +18,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -39,6 +43,21 @@ type Fault struct{ Err error }
 func (f Fault) Error() string { return "kv: " + f.Err.Error() }
 func (f Fault) Unwrap() error { return f.Err }
 
+// Recover, deferred, turns a Fault that was thrown into *err; other panics go on. A goroutine that reads rows and is neither a
+// replica's nor an HTTP server's must defer it, or a disk that cannot be read ends the process.
+func Recover(err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	var f Fault
+	if e, ok := p.(error); ok && errors.As(e, &f) {
+		*err = f
+		return
+	}
+	panic(p)
+}
+
 // Config says where and how to keep rows.
 type Config struct {
 	Dir      string       // directory of the store; empty keeps everything in memory, for tests
@@ -49,21 +68,12 @@ type Config struct {
 	OnFull   func(error)  // called when a background write fails, from the store's goroutine; nil ignores
 }
 
-// MemFS is a file system in memory for tests that close and reopen a store, or crash it.
-type MemFS struct{ fs *vfs.MemFS }
-
-// NewMemFS makes an empty one.
-func NewMemFS() *MemFS { return &MemFS{fs: vfs.NewCrashableMem()} }
-
-// Crash returns what a power loss would leave: only what was synced.
-func (m *MemFS) Crash() *MemFS {
-	return &MemFS{fs: m.fs.CrashClone(vfs.CrashCloneCfg{})}
-}
-
 // DB is an open store.
 type DB struct {
-	p     *pebble.DB
-	cache *pebble.Cache
+	p       *pebble.DB
+	cache   *pebble.Cache
+	closing chan struct{} // closed by Close: nothing waits for space any more
+	limit   time.Duration // closeLimit
 }
 
 // Open opens or creates the store. It fails when another process has it open.
@@ -89,6 +99,8 @@ func Open(cfg Config) (*DB, error) {
 		FormatMajorVersion:          pebble.FormatVirtualSSTables,
 		Logger:                      logger{cfg.Log},
 		EventListener: &pebble.EventListener{
+			// The read that found it throws a Fault, and that is enough; the library's own answer would end the process.
+			DataCorruption: func(info pebble.DataCorruptionInfo) { cfg.Log.Error("store: damaged on disk", "err", info.String()) },
 			BackgroundError: func(err error) {
 				cfg.Log.Error("store: background write failed", "err", err)
 				if cfg.OnFull != nil {
@@ -100,32 +112,67 @@ func Open(cfg Config) (*DB, error) {
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	fs := vfs.Default
 	if cfg.Dir == "" {
 		if cfg.FS == nil {
 			cfg.FS = NewMemFS()
 		}
-		opts.FS = cfg.FS.fs
+		fs = cfg.FS.faulty()
 	}
+	closing := make(chan struct{})
+	opts.FS = vfs.OnDiskFull(fs, func() { awaitSpace(fs, cfg.Dir, 2*cfg.MemTable, closing) })
 	p, err := pebble.Open(cfg.Dir, opts)
 	if err != nil {
 		cache.Unref()
 		return nil, fmt.Errorf("kv: open: %w", err)
 	}
-	return &DB{p: p, cache: cache}, nil
+	return &DB{p: p, cache: cache, closing: closing, limit: closeLimit}, nil
 }
 
-// Close writes what is in memory to disk and closes the store.
+// fullPause is how often a full disk is looked at, and the least time between two attempts to write to it.
+const fullPause = time.Second
+
+// awaitSpace returns when a write that found the disk full should be tried again, once. Without it the library tries in a tight
+// loop, and gives up the process when the write is of its manifest.
+func awaitSpace(fs vfs.FS, dir string, want uint64, closing <-chan struct{}) {
+	for {
+		select {
+		case <-closing:
+			return
+		case <-time.After(fullPause):
+		}
+		if u, err := fs.GetDiskUsage(dir); err != nil || u.AvailBytes >= want {
+			return
+		}
+	}
+}
+
+// closeLimit is how long Close tries to write what is in memory.
+const closeLimit = 10 * time.Second
+
+// Close writes what is in memory to disk and closes the store. It does not wait for space on a full disk: it then closes all the
+// same and says so, and what was in memory is made again from the journal.
 func (db *DB) Close() error {
-	err := errors.Join(db.p.Flush(), db.p.Close())
+	flushed, err := db.p.AsyncFlush()
+	if err == nil {
+		select {
+		case <-flushed:
+		case <-time.After(db.limit):
+			err = errors.New("kv: the rows in memory could not be written in time")
+		}
+	}
+	return errors.Join(err, db.shut())
+}
+
+func (db *DB) shut() error {
+	close(db.closing)
+	err := db.p.Close()
 	db.cache.Unref()
 	return err
 }
 
 // Abandon closes the store without writing what is in memory, as a crash would; for tests.
-func (db *DB) Abandon() {
-	_ = db.p.Close()
-	db.cache.Unref()
-}
+func (db *DB) Abandon() { _ = db.shut() }
 
 // Flush writes what is in memory to stable storage.
 func (db *DB) Flush() error { return db.p.Flush() }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"bongsu/journal"
+	"bongsu/kv"
 )
 
 // A checkpoint is a copy of one partition's rows at one position. Its layout: the magic, a header, the state rows in key
@@ -43,7 +44,7 @@ var ErrCheckpoint = errors.New("replica: checkpoint damaged")
 
 // WriteCheckpoint writes the rows of partition p as they are now to w.
 func (r *Replica) WriteCheckpoint(p journal.Partition, w io.Writer) (info CheckpointInfo, err error) {
-	defer recoverFault(&err)
+	defer kv.Recover(&err)
 	view := r.View()
 	defer view.Close()
 	a, ok := decodeApplied(view.Get(appliedKey(p)))

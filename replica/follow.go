@@ -22,7 +22,7 @@ func (pt *partition) follow(ctx context.Context) {
 }
 
 func (pt *partition) following(ctx context.Context) (err error) {
-	defer recoverFault(&err)
+	defer kv.Recover(&err)
 	for {
 		err := pt.r.j.Follow(ctx, pt.n, pt.next, pt.take)
 		switch {
@@ -103,18 +103,4 @@ func (r *Replica) Current(ctx context.Context, at []journal.Position) (bool, err
 		}
 	}
 	return true, nil
-}
-
-// recoverFault turns a Fault of the store into an error, where a caller can do something about it.
-func recoverFault(err *error) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	var f kv.Fault
-	if e, ok := p.(error); ok && errors.As(e, &f) {
-		*err = f
-		return
-	}
-	panic(p)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bongsu/id"
+	"bongsu/kv"
 	"bongsu/roomstate"
 )
 
@@ -71,7 +72,9 @@ func (q *profileQueue) run() {
 	for {
 		user, ok := q.next()
 		if ok && q.ctx.Err() == nil {
-			q.update(user)
+			if err := q.update(user); err != nil {
+				q.s.cfg.Log.Error("a new profile could not be shown", "user", user, "err", err)
+			}
 			continue
 		}
 		select {
@@ -83,7 +86,8 @@ func (q *profileQueue) run() {
 }
 
 // update writes a member event into each room, several at once: they share records.
-func (q *profileQueue) update(user id.UserID) {
+func (q *profileQueue) update(user id.UserID) (err error) {
+	defer kv.Recover(&err)
 	const atOnce = 16
 	r := q.s.cfg.Replica
 	var rooms []id.RoomID
@@ -107,6 +111,7 @@ func (q *profileQueue) update(user id.UserID) {
 		})
 	}
 	wg.Wait()
+	return nil
 }
 
 func (q *profileQueue) close() {
