@@ -11,11 +11,23 @@ import (
 	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/journal/mem"
+	"bongsu/kv"
 	"bongsu/replica"
 	"bongsu/replica/replicatest"
 )
 
-// These tests run in a bubble, where time passes as soon as nobody has anything to do.
+// These tests run in a bubble, where time passes as soon as nobody has anything to do. The rows stay in memory and are never
+// written to files: the store shares channels between its writers, which a bubble forbids.
+func bubble(t *testing.T, test func(t *testing.T, db *kv.DB)) {
+	synctest.Test(t, func(t *testing.T) {
+		db, err := kv.Open(kv.Config{MemTable: 16 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Abandon()
+		test(t, db)
+	})
+}
 
 // put appends a record that a site did not make.
 func put(t testing.TB, s *mem.Store, p journal.Partition, rec replica.Record) {
@@ -29,9 +41,9 @@ func put(t testing.TB, s *mem.Store, p journal.Partition, rec replica.Record) {
 
 // A halted partition owes nobody a tick, even while a timer is due, and answers at once.
 func TestHaltedPartitionIsQuiet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T, db *kv.DB) {
 		store := mem.NewStore(1)
-		r, stop := replicatest.Start(t, replicatest.Options{Machines: []replica.Machine{ledger()}, Store: store})
+		r, stop := replicatest.Start(t, replicatest.Options{Machines: []replica.Machine{ledger()}, Store: store, DB: db})
 		defer stop()
 		submit(t, r, propose("ledger.later", "amy"))
 		put(t, store, 0, replica.Record{Site: "site", Boot: 99, N: 1, Proposals: []replica.Proposal{{Kind: "ledger.unheard"}}})
@@ -58,9 +70,9 @@ func TestHaltedPartitionIsQuiet(t *testing.T) {
 
 // While history is applied nothing is appended: the timers and messages that it passes have been seen to long ago.
 func TestHistoryIsAppliedInSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T, db *kv.DB) {
 		store := mem.NewStore(4)
-		o := replicatest.Options{Machines: []replica.Machine{ledger()}, Store: store}
+		o := replicatest.Options{Machines: []replica.Machine{ledger()}, Store: store, DB: db}
 		r, stop := replicatest.Start(t, o)
 		for range 20 {
 			submit(t, r, propose("ledger.add", "amy"))
@@ -73,7 +85,8 @@ func TestHistoryIsAppliedInSilence(t *testing.T) {
 		var early atomic.Bool
 		j := store.Open(nil)
 		defer j.Close()
-		o.Boot, o.EveryRecord = 2, true
+		o.Boot, o.EveryRecord, o.DB = 2, true, openDB(t, nil)
+		defer o.DB.Abandon()
 		o.Sink = func(c replica.Commit) {
 			if c.Partition == p && c.Pos < last {
 				time.Sleep(200 * time.Millisecond) // a slow disk

@@ -16,8 +16,14 @@ import (
 // rows remember the last number; then it proposes to the sender to forget them. Each step is a record of its own and each
 // can be repeated: a crash between any two leads to a repeat, never to a loss or a second effect.
 
-// maxForward is how many bytes of messages one delivery carries.
-const maxForward = 128 << 10
+const (
+	// maxForward is how many bytes of messages one delivery carries, unless a single message has more.
+	maxForward = 128 << 10
+	// maxMessage is the largest message: what fits into a delivery, which is a proposal.
+	maxMessage = MaxProposals - 256
+	// firstRetry and lastRetry are the pauses after a delivery that did not succeed: the first one, and the longest.
+	firstRetry, lastRetry = 200 * time.Millisecond, 10 * time.Second
+)
 
 func outboxKey(from, to journal.Partition, n uint64) []byte {
 	return kv.U64(kv.U16(partitionRow(from, tableOutbox), uint16(to)), n)
@@ -73,6 +79,12 @@ func (pt *partition) receive(tx *Tx, body []byte) verdict {
 	if p.first > last+1 {
 		return verdict{err: errs.New("replica.receive", errs.Conflict, "", "message %d after %d", p.first, last)}
 	}
+	for _, m := range p.messages {
+		if k, ok := pt.r.kinds[m.kind]; ok && k.Since > pt.sys.rules {
+			// The sender has switched to rules that this partition will switch to as well; until then they wait.
+			return verdict{err: errs.New("replica.receive", errs.Conflict, "", "%s is not enabled here yet", m.kind)}
+		}
+	}
 	for i, m := range p.messages {
 		n := p.first + uint64(i)
 		if n <= last {
@@ -124,21 +136,22 @@ func (fs forwarders) poke() {
 
 // run forwards until ctx ends.
 func (f *forwarder) run(ctx context.Context) {
-	const retry = 200 * time.Millisecond
-	for {
+	for pause := firstRetry; ; {
 		more, err := f.forward(ctx)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return
-		}
-		if err != nil {
+		case err != nil:
 			f.r.log.Warn("outbox: not forwarded, will try again", "partition", f.from, "to", f.to, "err", err)
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(retry):
+			case <-time.After(pause):
+				pause = min(2*pause, lastRetry)
 			}
 			continue
 		}
+		pause = firstRetry
 		if more {
 			continue
 		}
@@ -152,31 +165,10 @@ func (f *forwarder) run(ctx context.Context) {
 
 // forward delivers the oldest messages and has them forgotten. It reports whether there may be more.
 func (f *forwarder) forward(ctx context.Context) (more bool, err error) {
-	p := parcel{from: f.from}
-	size := 0
-	view := f.r.View()
-	defer view.Close()
-	lo := kv.U16(partitionRow(f.from, tableOutbox), uint16(f.to))
-	for k, v := range view.Scan(lo, kv.End(lo)) {
-		n, _, _ := kv.CutU64(k[len(lo):])
-		m, err := decodeMessage(bytes.Clone(v))
-		if err != nil {
-			return false, err
-		}
-		if p.first == 0 {
-			p.first = n
-		}
-		p.messages = append(p.messages, m)
-		if size += len(v); size >= maxForward {
-			more = true
-			break
-		}
+	p, more, err := f.oldest()
+	if err != nil || len(p.messages) == 0 {
+		return false, err
 	}
-	if len(p.messages) == 0 {
-		return false, nil
-	}
-	sys, _ := decodeSystem(view.Get(partitionRow(f.from, tableSystem)))
-	p.epoch = sys.epoch
 	if _, err := f.r.Submit(ctx, f.r.own(f.to, kindDeliver, p.encode())); err != nil {
 		return false, err
 	}
@@ -186,4 +178,29 @@ func (f *forwarder) forward(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	return more, nil
+}
+
+// oldest reads the messages that have waited longest, and whether there are more.
+func (f *forwarder) oldest() (p parcel, more bool, err error) {
+	defer kv.Recover(&err)
+	view := f.r.View()
+	defer view.Close()
+	sys, _ := decodeSystem(view.Get(partitionRow(f.from, tableSystem)))
+	p = parcel{from: f.from, epoch: sys.epoch}
+	size := 0
+	lo := kv.U16(partitionRow(f.from, tableOutbox), uint16(f.to))
+	for k, v := range view.Scan(lo, kv.End(lo)) {
+		if size += len(v); size > maxForward && len(p.messages) > 0 {
+			return p, true, nil
+		}
+		m, err := decodeMessage(bytes.Clone(v))
+		if err != nil {
+			return p, false, err
+		}
+		if p.first == 0 {
+			p.first, _, _ = kv.CutU64(k[len(lo):])
+		}
+		p.messages = append(p.messages, m)
+	}
+	return p, false, nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bongsu/clock"
+	"bongsu/errs"
 	"bongsu/journal"
 	"bongsu/kv"
 )
@@ -71,7 +72,8 @@ type Commit struct {
 
 // Open brings the rows into agreement with the journal's past: what the journal does not confirm is discarded, what it no
 // longer holds is loaded from a checkpoint. Nothing is applied before Start.
-func Open(ctx context.Context, cfg Config) (*Replica, error) {
+func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
+	defer kv.Recover(&err)
 	kinds, err := register(cfg.Machines)
 	if err != nil {
 		return nil, err
@@ -216,8 +218,11 @@ func (r *Replica) Start(ctx context.Context, sink func(Commit)) error {
 		s := r.Status(pt.n)
 		var err error
 		switch {
-		case s.Applied == 0:
+		case s.Rules == 0: // not begun, although a tick may be there already
 			_, err = r.Submit(ctx, r.first(pt.n))
+			if errs.Is(err, errs.Conflict) {
+				err = nil // another site was faster
+			}
 		case s.Rules < r.rules:
 			err = r.upgrade(ctx, pt.n)
 		}

@@ -203,6 +203,9 @@ func (pt *partition) load() error {
 	if pt.sys.partitions != 0 && pt.sys.partitions != pt.of {
 		return fmt.Errorf("replica: the journal was begun with %d partitions, not %d", pt.sys.partitions, pt.of)
 	}
+	if pt.sys.rules > pt.r.rules {
+		return fmt.Errorf("replica: partition %d follows rules version %d, this build knows %d: run a newer build", pt.n, pt.sys.rules, pt.r.rules)
+	}
 	pt.next, pt.digest = a.pos, a.digest
 	pt.recent.add(a.pos, a.digest)
 	lo := partitionRow(pt.n, tableSite)

@@ -57,8 +57,12 @@ func (tx *Tx) Rules() uint16 { return tx.pt.sys.rules }
 func (tx *Tx) Note(n any) { tx.notes = append(tx.notes, n) }
 
 // Send puts a proposal for another slot into the outbox. It is applied there exactly once, after everything that this
-// partition sent there before. What it answers is not known here.
+// partition sent there before. What it answers is not known here. A message that no delivery can carry is a bug and panics.
 func (tx *Tx) Send(slot id.Slot, kind string, body []byte) {
+	msg := message{slot, kind, body}.encode(nil)
+	if len(msg) > maxMessage {
+		panic(fmt.Sprintf("replica: a message of %d bytes", len(msg)))
+	}
 	to := PartitionOf(slot, tx.pt.of)
 	last := kv.U16(partitionRow(tx.pt.n, tableSent), uint16(to))
 	var n uint64
@@ -67,7 +71,7 @@ func (tx *Tx) Send(slot id.Slot, kind string, body []byte) {
 	}
 	n++
 	tx.set(last, kv.U64(nil, n))
-	tx.set(outboxKey(tx.pt.n, to, n), message{slot, kind, body}.encode(nil))
+	tx.set(outboxKey(tx.pt.n, to, n), msg)
 }
 
 // Clock names one of the two times.
