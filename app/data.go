@@ -44,7 +44,7 @@ type format struct {
 
 // openData opens or makes the data directory at path, takes its lock and a new boot number. want says what cannot change.
 func openData(path string, want format) (*dataDir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := makeDir(path); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	d := &dataDir{path: path}
@@ -79,8 +79,11 @@ func (d *dataDir) checkFormat(want format) error {
 			return fmt.Errorf("data directory: %w", err)
 		}
 		for _, e := range entries {
-			if e.Name() != "lock" && e.Name() != "lost+found" && !strings.HasPrefix(e.Name(), ".") {
-				return fmt.Errorf("%s holds %q but no format.json: it is not a data directory of Bongsu", d.path, e.Name())
+			switch name := e.Name(); {
+			case name == "lock", name == "lost+found", strings.HasPrefix(name, "."):
+			case name == "format.json.new": // the first start was cut off right here
+			default:
+				return fmt.Errorf("%s holds %q but no format.json: it is not a data directory of Bongsu", d.path, name)
 			}
 		}
 		text, err := json.MarshalIndent(want, "", "  ")
@@ -152,7 +155,28 @@ func writeFile(path string, data []byte) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
+}
+
+// makeDir makes a directory and those above it, on stable storage.
+func makeDir(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	above := filepath.Dir(path)
+	if above != path {
+		if err := makeDir(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(above)
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
