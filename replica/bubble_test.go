@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,27 @@ func TestHistoryIsAppliedInSilence(t *testing.T) {
 		}
 		if n := count(r, "bob"); n != 20 {
 			t.Errorf("bob has %d", n)
+		}
+	})
+}
+
+// A timer that is further off than a time.Duration can say does not make the partition tick.
+func TestFarTimerIsQuiet(t *testing.T) {
+	bubble(t, func(t *testing.T, db *kv.DB) {
+		store := mem.NewStore(1)
+		m := replica.Machine{Name: "far", Byte: 'F', Kinds: map[string]replica.Kind{
+			"far.set": {Apply: func(tx *replica.Tx, _ []byte) ([]byte, error) {
+				tx.At(replica.Wall, math.MaxInt64, "far.set", nil)
+				tx.At(replica.Live, math.MaxInt64/1000, "far.set", nil)
+				return nil, nil
+			}},
+		}}
+		r, stop := replicatest.Start(t, replicatest.Options{Machines: []replica.Machine{m}, Store: store, DB: db})
+		defer stop()
+		submit(t, r, replica.Proposal{Kind: "far.set", Lane: "test"})
+		time.Sleep(time.Minute)
+		if _, last := bounds(t, store, 0); last > 20 {
+			t.Errorf("%d records in a quiet minute", last)
 		}
 	})
 }

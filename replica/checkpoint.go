@@ -253,7 +253,7 @@ func (pt *partition) restore(get func(journal.Partition) (*CheckpointFile, error
 	}
 	defer f.Close()
 	b := pt.r.db.Batch()
-	_, err = ReadCheckpoint(f, func(k, v []byte) error {
+	info, err := ReadCheckpoint(f, func(k, v []byte) error {
 		b.Set(k, v)
 		if b.Len() < maxBatch {
 			return nil
@@ -262,6 +262,9 @@ func (pt *partition) restore(get func(journal.Partition) (*CheckpointFile, error
 		b = pt.r.db.Batch()
 		return err
 	})
+	if err == nil && info != file.Info {
+		err = fmt.Errorf("%w: %s changed after it was verified", ErrCheckpoint, file.Path)
+	}
 	if err != nil {
 		b.Discard()
 		return err

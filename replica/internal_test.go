@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"strings"
 	"syscall"
 	"testing"
@@ -181,5 +182,52 @@ func TestForwarderSurvivesFault(t *testing.T) {
 	f := &forwarder{r: &Replica{db: db}}
 	if _, err := f.forward(t.Context()); !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What a loading that was cut off has left, without a position, does not become part of the state.
+func TestHalfLoadedRowsAreDiscarded(t *testing.T) {
+	j := mem.NewStore(2).Open(nil)
+	defer j.Close()
+	db := openMem(t, nil)
+	defer db.Abandon()
+	mine, other := append(Row(0, 'C', 'x'), 1), append(Row(4095, 'C', 'x'), 1)
+	b := db.Batch()
+	b.Set(mine, []byte("half"))
+	b.Set(other, []byte("whole"))
+	b.Set(appliedKey(1), appliedRow{}.encode())
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	pt := &partition{r: &Replica{db: db, j: j, log: slog.New(slog.DiscardHandler), target: make([]journal.Position, 2)}, n: 0, of: 2}
+	if err := pt.recover(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if db.Get(mine) != nil || db.Get(other) == nil {
+		t.Errorf("half-loaded row %q, row of another partition %q", db.Get(mine), db.Get(other))
+	}
+}
+
+// A handler cannot read past its rows, where those of another partition may be.
+func TestScanIsConfined(t *testing.T) {
+	db := openMem(t, nil)
+	defer db.Abandon()
+	pt := &partition{r: &Replica{db: db}, of: 1, batch: db.Batch()}
+	defer pt.batch.Discard()
+	tx := &Tx{pt: pt, slot: 7, machine: 'C'}
+	lo := Row(7, 'C', 'x')
+	for _, hi := range [][]byte{kv.End(lo), kv.End(lo[:4])} {
+		tx.Scan(lo, hi)
+		tx.ScanBack(lo, hi)
+	}
+	for _, hi := range [][]byte{nil, Row(8, 'C', 'x'), Row(7, 'D', 'x')} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("read up to %q", hi)
+				}
+			}()
+			tx.Scan(lo, hi)
+		}()
 	}
 }

@@ -80,6 +80,9 @@ func (pt *partition) receive(tx *Tx, body []byte) verdict {
 		return verdict{err: errs.New("replica.receive", errs.Conflict, "", "message %d after %d", p.first, last)}
 	}
 	for _, m := range p.messages {
+		if PartitionOf(m.slot, pt.of) != pt.n {
+			return verdict{err: errs.New("replica.receive", errs.Invalid, "", "a message to slot %d is not for this partition", m.slot)}
+		}
 		if k, ok := pt.r.kinds[m.kind]; ok && k.Since > pt.sys.rules {
 			// The sender has switched to rules that this partition will switch to as well; until then they wait.
 			return verdict{err: errs.New("replica.receive", errs.Conflict, "", "%s is not enabled here yet", m.kind)}

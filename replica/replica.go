@@ -155,7 +155,7 @@ func (pt *partition) recover(ctx context.Context, checkpoint func(journal.Partit
 func (pt *partition) confirmed(ctx context.Context, first, last journal.Position) (bool, error) {
 	v := pt.r.db.Get(appliedKey(pt.n))
 	if v == nil {
-		return first <= 1, nil
+		return false, nil // nothing, or what is left of a checkpoint whose loading was cut off
 	}
 	a, ok := decodeApplied(v)
 	if !ok || a.pos > last || a.pos+1 < first {

@@ -192,12 +192,17 @@ func (pt *partition) untilTick() time.Duration {
 	defer pt.mu.Unlock()
 	wait := tickEvery - now.Sub(pt.lastSent)
 	if at, ok := pt.dueAt[Wall]; ok {
-		wait = min(wait, time.Duration(at-now.UnixMilli())*time.Millisecond)
+		wait = min(wait, ms(at-now.UnixMilli()))
 	}
 	if at, ok := pt.dueAt[Live]; ok {
 		// Live time goes with the wall, at most maxLive in a record; it stands where the last record left it.
-		left := time.Duration(at-pt.status.Live) * time.Millisecond
-		wait = min(wait, left-now.Sub(time.UnixMilli(pt.status.Wall)))
+		wait = min(wait, ms(at-pt.status.Live-(now.UnixMilli()-pt.status.Wall)))
 	}
 	return max(wait, minTick-now.Sub(pt.lastSent), 0)
+}
+
+// ms is n milliseconds, or at least what is longer than any wait: a timer may be further off than a Duration can say.
+func ms(n int64) time.Duration {
+	const far = int64(24 * time.Hour / time.Millisecond)
+	return time.Duration(min(max(n, -far), far)) * time.Millisecond
 }

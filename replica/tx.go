@@ -111,6 +111,15 @@ func (tx *Tx) confine(key []byte) {
 	}
 }
 
+// confineRange is confine for all keys of a range. Beyond its end may be rows of another partition, which are at a position of
+// their own.
+func (tx *Tx) confineRange(lo, hi []byte) {
+	tx.confine(lo)
+	if hi == nil || bytes.Compare(hi, kv.End(lo[:4])) > 0 {
+		panic(fmt.Sprintf("replica: range %q to %q leaves slot %d of machine %d", lo, hi, tx.slot, tx.machine))
+	}
+}
+
 // Get implements kv.Reader.
 func (tx *Tx) Get(key []byte) []byte {
 	tx.confine(key)
@@ -131,13 +140,13 @@ func (tx *Tx) Delete(key []byte) {
 
 // Scan implements kv.Reader. The rows must not be written in the range while the loop runs.
 func (tx *Tx) Scan(lo, hi []byte) iter.Seq2[[]byte, []byte] {
-	tx.confine(lo)
+	tx.confineRange(lo, hi)
 	return tx.scan(lo, hi, false)
 }
 
 // ScanBack implements kv.Reader.
 func (tx *Tx) ScanBack(lo, hi []byte) iter.Seq2[[]byte, []byte] {
-	tx.confine(lo)
+	tx.confineRange(lo, hi)
 	return tx.scan(lo, hi, true)
 }
 
