@@ -1,10 +1,13 @@
 package harness_test
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +31,7 @@ func seed(t *testing.T) uint64 {
 // TestCrash kills the server at random moments, while people use it, and some of the times while it recovers. Nothing that it
 // acknowledged may be missing, and nobody may see anything twice, out of order or with a gap.
 func TestCrash(t *testing.T) {
-	n, seed := rounds(t, "BONGSU_CRASH_ROUNDS", 16), seed(t)
+	n, seed := rounds(t, "BONGSU_CRASH_ROUNDS", 40), seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := start(t, "")
 	load := begin(t, s, seed)
@@ -57,6 +60,40 @@ func TestCrash(t *testing.T) {
 	finish(t, s, load)
 	t.Logf("%d kills; restart %v on average, %v at most; %s", n, (sum / time.Duration(n)).Round(time.Millisecond),
 		slowest.Round(time.Millisecond), load.History.Summary())
+}
+
+// TestCrashCheckSeesLoss plants the fault that all of this is there to find: the server comes back with older data than it
+// acknowledged.
+func TestCrashCheckSeesLoss(t *testing.T) {
+	dir := t.TempDir()
+	data, old := filepath.Join(dir, "data"), filepath.Join(dir, "old")
+	s := start(t, data)
+	load := begin(t, s, seed(t))
+	wait(t.Context(), 200*time.Millisecond)
+	s.Kill()
+	// The operator's socket is no file that could be copied; the next start makes it again.
+	if err := errors.Join(os.RemoveAll(filepath.Join(data, "admin.sock")), os.CopyFS(old, os.DirFS(data))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wait(t.Context(), 300*time.Millisecond)
+	load.Stop()
+	if findings := load.Spotcheck(t.Context(), 2); len(findings) > 0 {
+		t.Errorf("findings before there was a loss: %q", findings)
+	}
+	s.Kill()
+	if err := errors.Join(os.RemoveAll(data), os.Rename(old, data)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	findings := load.Spotcheck(t.Context(), 2)
+	if !slices.ContainsFunc(findings, func(f string) bool { return strings.HasPrefix(f, "lost") }) {
+		t.Errorf("the loss was not seen: %q", findings)
+	}
 }
 
 // begin puts people on a server.
