@@ -85,6 +85,10 @@ crash: build ## kill -9 under load, CRASH_ROUNDS (200) times, and power loss, PO
 	BONGSU_CRASH_ROUNDS=$(CRASH_ROUNDS) BONGSU_POWER_ROUNDS=$(POWER_ROUNDS) \
 	  $(GO) test $(TEST) -count=1 -v -timeout 3h -run 'Crash|PowerLoss' ./harness/...
 
+.PHONY: sim
+sim: ## one site that crashes and recovers, simulated with BONGSU_SIM_SEEDS (2000) seeds
+	BONGSU_SIM_SEEDS=$${BONGSU_SIM_SEEDS:-2000} $(GO) test $(TEST) -count=1 -timeout 1h -run Simulation ./replica
+
 .PHONY: bench
 bench: build ## measure the program under load on this machine, results in out/bench
 	scripts/bench.sh

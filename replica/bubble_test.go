@@ -17,17 +17,24 @@ import (
 	"bongsu/replica/replicatest"
 )
 
-// These tests run in a bubble, where time passes as soon as nobody has anything to do. The rows stay in memory and are never
-// written to files: the store shares channels between its writers, which a bubble forbids.
+// These tests run in a bubble, where time passes as soon as nobody has anything to do.
 func bubble(t *testing.T, test func(t *testing.T, db *kv.DB)) {
 	synctest.Test(t, func(t *testing.T) {
-		db, err := kv.Open(kv.Config{MemTable: 16 << 20})
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := memoryDB(t)
 		defer db.Abandon()
 		test(t, db)
 	})
+}
+
+// memoryDB keeps rows for a bubble. They must never be written to files (so: Abandon, not Close), since the store shares channels
+// between the writers of all files in the process, which a bubble forbids.
+func memoryDB(t testing.TB) *kv.DB {
+	t.Helper()
+	db, err := kv.Open(kv.Config{MemTable: 16 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
 // put appends a record that a site did not make.
@@ -86,7 +93,7 @@ func TestHistoryIsAppliedInSilence(t *testing.T) {
 		var early atomic.Bool
 		j := store.Open(nil)
 		defer j.Close()
-		o.Boot, o.EveryRecord, o.DB = 2, true, openDB(t, nil)
+		o.Boot, o.EveryRecord, o.DB = 2, true, memoryDB(t)
 		defer o.DB.Abandon()
 		o.Sink = func(c replica.Commit) {
 			if c.Partition == p && c.Pos < last {

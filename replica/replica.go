@@ -302,7 +302,9 @@ type visible struct{ seq, pos atomic.Uint64 }
 func (v *visible) change(pos journal.Position, commit func() error) error {
 	v.seq.Add(1)
 	err := commit()
-	v.pos.Store(uint64(pos))
+	if err == nil {
+		v.pos.Store(uint64(pos))
+	}
 	v.seq.Add(1)
 	return err
 }
