@@ -33,7 +33,11 @@ type forgotten string
 func keysMachine() replica.Machine {
 	return replica.Machine{Name: "keys", Byte: 'k', Kinds: map[string]replica.Kind{
 		kindForget: {Apply: func(tx *replica.Tx, body []byte) ([]byte, error) {
-			tx.Note(forgotten(body))
+			users, place, ok := bytes.Cut(body, []byte(`,"at":`)) // which place it is depends on what else the journal has
+			if !ok || len(place) == 0 {
+				return nil, errs.New("keys.forget", errs.Invalid, "", "no place: %s", body)
+			}
+			tx.Note(forgotten(users))
 			return nil, nil
 		}},
 	}}

@@ -8,7 +8,7 @@ import (
 
 // queue holds the requests for one partition until they leave in a record. It is bounded in bytes, and fair: each user has
 // a lane, and lanes are emptied in turn, so that one user's flood delays nobody else. The replica's own proposals wait in
-// the lane "", which goes first and is not bounded.
+// the lane "", which begins in front, takes its turns like the others, and is not bounded.
 type queue struct {
 	max int // bytes
 
