@@ -21,6 +21,13 @@ stop() {
 }
 trap stop EXIT
 
+# What everything else is measured against: proposals without HTTP and without a messenger, 64 senders, synced to disk.
+if [[ " ${scenarios[*]} " == *" send "* ]]; then
+  echo "== engine"
+  TMPDIR=$(realpath -m "$dir") && mkdir -p "$TMPDIR" && export TMPDIR
+  go test -run '^$' -bench '^BenchmarkEngine$' -benchtime 5s ./app | tee "$out/engine.txt"
+fi
+
 for scenario in "${scenarios[@]}"; do
   echo "== $scenario"
   rm -rf "${dir:?}/$scenario"
