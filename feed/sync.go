@@ -11,6 +11,7 @@ import (
 	"bongsu/filter"
 	"bongsu/id"
 	"bongsu/journal"
+	"bongsu/kv"
 	"bongsu/pushrule"
 	"bongsu/replica"
 	"bongsu/room"
@@ -60,7 +61,9 @@ func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
 			f.breathe(ctx, vis.v)
 			vis = f.hub.enter(rq.User, f.r.Partitions(), f.now())
 		}
-		out, news := f.look(&rq, filter, since, vis)
+		var out []byte
+		var news bool
+		kv.Aside(func() { out, news = f.look(&rq, filter, since, vis) })
 		if news || !waits {
 			f.pace.note(f.now())
 			if waits {

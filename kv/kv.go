@@ -58,6 +58,19 @@ func Recover(err *error) {
 	panic(p)
 }
 
+// Aside runs do on a goroutine of its own and waits for it; a panic passes through. Reading rows goes deep, and a stack that has
+// grown stays with its goroutine: whoever reads a little and then waits for minutes, ten thousand times over, reads aside.
+func Aside(do func()) {
+	done := make(chan any, 1)
+	go func() {
+		defer func() { done <- recover() }()
+		do()
+	}()
+	if p := <-done; p != nil {
+		panic(p)
+	}
+}
+
 // Config says where and how to keep rows.
 type Config struct {
 	Dir      string       // directory of the store; empty keeps everything in memory, for tests

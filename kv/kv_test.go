@@ -160,3 +160,17 @@ func TestEnd(t *testing.T) {
 		t.Error("End(ff) is not open")
 	}
 }
+
+func TestAside(t *testing.T) {
+	ran := false
+	Aside(func() { ran = true })
+	if !ran {
+		t.Error("did not run")
+	}
+	defer func() {
+		if p := recover(); p != "fault" {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	Aside(func() { panic("fault") })
+}

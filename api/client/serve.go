@@ -125,7 +125,13 @@ func (a *API) answer(ctx context.Context, rq *Request) (any, error) {
 		return nil, err
 	}
 	if rq.route.Auth != None {
-		if err := rq.confirm(ctx, rq.authenticate); err != nil {
+		var err error
+		if rq.route.LongPoll { // its stack stays as it is while it waits
+			kv.Aside(func() { err = rq.confirm(ctx, rq.authenticate) })
+		} else {
+			err = rq.confirm(ctx, rq.authenticate)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
