@@ -41,7 +41,7 @@ type viewer struct {
 	account     journal.Position                 // the last change of account data was there or before
 	keys        journal.Position                 // likewise of messages to devices
 	empty       map[id.DeviceID]journal.Position // where a device's inbox was seen to be empty
-	counts      journal.Position                 // the last change of one-time keys; 0: none was seen
+	counts      map[id.DeviceID]journal.Position // the last change of a device's one-time keys; none was seen of others
 	read        []journal.Position               // the user's last receipt was there or before, by partition
 	rules       *pushrule.Set                    // compiled; nil: not yet
 	rulesAt     replica.Place                    // the change of account data that made them
@@ -91,7 +91,10 @@ func (h *hub) committed(c replica.Commit) {
 			}
 		case keys.Counts:
 			if v := h.viewers[n.User]; v != nil {
-				v.counts = c.Pos
+				if v.counts == nil {
+					v.counts = map[id.DeviceID]journal.Position{}
+				}
+				v.counts[n.Device] = c.Pos
 				v.urge()
 			}
 		case keys.DeviceListChanged:

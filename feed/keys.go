@@ -30,7 +30,7 @@ func (a *answer) encryption() {
 	a.raw(unused)
 	v := a.vis.v
 	a.f.hub.mu.Lock()
-	changed := v.counts
+	changed := v.counts[a.rq.Device]
 	a.f.hub.mu.Unlock()
 	if a.since != nil && changed > a.since.Positions[v.home] {
 		a.news = true
