@@ -2,8 +2,6 @@ package account
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 
 	"bongsu/errs"
 	"bongsu/id"
@@ -40,29 +38,18 @@ const (
 // Machine is the state machine of accounts.
 func Machine() replica.Machine {
 	return replica.Machine{Name: "account", Byte: machineByte, Kinds: map[string]replica.Kind{
-		kindRegister:   {Apply: handle(register)},
-		kindLogin:      {Apply: handle(login)},
-		kindLogout:     {Apply: handle(logout)},
-		kindPassword:   {Apply: handle(password)},
-		kindDevice:     {Apply: handle(renameDevice)},
-		kindDevices:    {Apply: handle(deleteDevices)},
-		kindAdmin:      {Apply: handle(setAdmin)},
-		kindDeactivate: {Apply: handle(deactivate)},
-		kindProfile:    {Apply: handle(setProfile)},
-		kindData:       {Apply: handle(setData)},
-		kindFilter:     {Apply: handle(defineFilter)},
+		kindRegister:   {Apply: replica.JSON(register)},
+		kindLogin:      {Apply: replica.JSON(login)},
+		kindLogout:     {Apply: replica.JSON(logout)},
+		kindPassword:   {Apply: replica.JSON(password)},
+		kindDevice:     {Apply: replica.JSON(renameDevice)},
+		kindDevices:    {Apply: replica.JSON(deleteDevices)},
+		kindAdmin:      {Apply: replica.JSON(setAdmin)},
+		kindDeactivate: {Apply: replica.JSON(deactivate)},
+		kindProfile:    {Apply: replica.JSON(setProfile)},
+		kindData:       {Apply: replica.JSON(setData)},
+		kindFilter:     {Apply: replica.JSON(defineFilter)},
 	}}
-}
-
-// handle makes a replica.Handler of a function of a decoded body.
-func handle[B any](f func(*replica.Tx, B) ([]byte, error)) replica.Handler {
-	return func(tx *replica.Tx, body []byte) ([]byte, error) {
-		var b B
-		if err := json.Unmarshal(body, &b); err != nil {
-			return nil, fmt.Errorf("account: body: %w", err)
-		}
-		return f(tx, b)
-	}
 }
 
 // changed is the result of a write that made a difference; without one the result is empty.
@@ -186,7 +173,7 @@ func dropDevices(tx *replica.Tx, user id.UserID, devices []id.DeviceID) {
 	if len(gone) == 0 {
 		return
 	}
-	tx.Send(tx.Slot(), kindForget, marshal(struct {
+	tx.Send(tx.Slot(), kindForget, replica.Marshal(struct {
 		User    id.UserID     `json:"user"`
 		Devices []id.DeviceID `json:"devices"`
 		At      replica.Place `json:"at"` // a device that comes back later keeps what it brings

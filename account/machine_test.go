@@ -215,7 +215,7 @@ func TestDataSince(t *testing.T) {
 	const amy = id.UserID("@amy:example.org")
 	put := func(kind string, body any) {
 		t.Helper()
-		if _, err := s.Submit(t.Context(), replica.Proposal{Kind: kind, Slot: id.SlotOf(amy), Body: marshal(body)}); err != nil {
+		if _, err := s.Submit(t.Context(), replica.Proposal{Kind: kind, Slot: id.SlotOf(amy), Body: replica.Marshal(body)}); err != nil {
 			t.Fatal(err)
 		}
 	}

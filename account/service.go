@@ -1,10 +1,8 @@
 package account
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"strings"
 	"unicode/utf8"
 
@@ -49,19 +47,8 @@ func (s *Service) Authenticate(token string) (Session, error) {
 // submit proposes a change of a user's rows.
 func (s *Service) submit(ctx context.Context, user id.UserID, kind string, body any) ([]byte, error) {
 	return s.cfg.Replica.Submit(ctx, replica.Proposal{
-		Kind: kind, Slot: id.SlotOf(user), Body: marshal(body), Lane: string(user),
+		Kind: kind, Slot: id.SlotOf(user), Body: replica.Marshal(body), Lane: string(user),
 	})
-}
-
-// marshal is JSON with <, > and & as they are: what a client sent is kept as it was sent.
-func marshal(v any) []byte {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		panic("account: " + err.Error()) // strings, numbers and checked JSON always can be
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }
 
 // UserID is the user id on this server that a person means by name: a user id, or a localpart, in capitals or not. Errors:

@@ -2,8 +2,6 @@ package keys
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 
 	"bongsu/id"
 	"bongsu/kv"
@@ -25,14 +23,14 @@ const (
 // Machine is the state machine of keys.
 func Machine() replica.Machine {
 	return replica.Machine{Name: "keys", Byte: machineByte, Kinds: map[string]replica.Kind{
-		kindUpload:  {Apply: handle(upload)},
-		kindClaim:   {Apply: handle(claim)},
-		kindForget:  {Apply: handle(forget)},
-		kindSend:    {Apply: handle(send)},
-		kindDeliver: {Apply: handle(deliver)},
-		kindAcked:   {Apply: handle(acked)},
-		kindCross:   {Apply: handle(cross)},
-		kindSign:    {Apply: handle(sign)},
+		kindUpload:  {Apply: replica.JSON(upload)},
+		kindClaim:   {Apply: replica.JSON(claim)},
+		kindForget:  {Apply: replica.JSON(forget)},
+		kindSend:    {Apply: replica.JSON(send)},
+		kindDeliver: {Apply: replica.JSON(deliver)},
+		kindAcked:   {Apply: replica.JSON(acked)},
+		kindCross:   {Apply: replica.JSON(cross)},
+		kindSign:    {Apply: replica.JSON(sign)},
 	}}
 }
 
@@ -51,32 +49,6 @@ type (
 		Device id.DeviceID
 	}
 )
-
-// handle makes a Handler of a function of a decoded body. A nil result is an empty one.
-func handle[T any](f func(*replica.Tx, T) (any, error)) replica.Handler {
-	return func(tx *replica.Tx, body []byte) ([]byte, error) {
-		var in T
-		if err := json.Unmarshal(body, &in); err != nil {
-			return nil, fmt.Errorf("keys: body: %w", err)
-		}
-		out, err := f(tx, in)
-		if err != nil || out == nil {
-			return nil, err
-		}
-		return marshal(out), nil
-	}
-}
-
-// marshal is the JSON of our own types. Raw JSON in them stays as it is, which json.Marshal would not grant.
-func marshal(v any) []byte {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		panic(err) // a type of ours that cannot be encoded
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
-}
 
 // changed enters a change of user's device list, to be seen by viewer alone or, if that is empty, by everybody. The user has one
 // entry, at the place of the last change: whoever looks from an earlier place finds it.

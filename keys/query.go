@@ -156,7 +156,7 @@ func (k *Keys) Claim(ctx context.Context, asker id.UserID, wanted map[id.UserID]
 		wg.Go(func() {
 			defer func() { <-slots }()
 			res := Claimed{}
-			p := replica.Proposal{Kind: kindClaim, Slot: id.SlotOf(user), Body: marshal(b), Lane: string(asker)}
+			p := replica.Proposal{Kind: kindClaim, Slot: id.SlotOf(user), Body: replica.Marshal(b), Lane: string(asker)}
 			err := k.submit(ctx, "keys.Claim", p, &res)
 			mu.Lock()
 			defer mu.Unlock()

@@ -137,8 +137,8 @@ type summary struct {
 }
 
 func (s summary) encode() []byte {
-	counts := marshal(s.counts)
-	return append(append(kv.U32(nil, uint32(len(counts))), counts...), marshal(s.unused)...)
+	counts := replica.Marshal(s.counts)
+	return append(append(kv.U32(nil, uint32(len(counts))), counts...), replica.Marshal(s.unused)...)
 }
 
 func cutSummary(v []byte) (counts, unused json.RawMessage) {

@@ -45,11 +45,11 @@ func (k *Keys) Send(ctx context.Context, sender id.UserID, device id.DeviceID, t
 		for _, user := range users {
 			d := deliverBody{Sender: sender, Type: typ, User: user}
 			if d.Messages = address(wanted[user], out[user], devices[user]); len(d.Messages) > 0 {
-				b.To = append(b.To, recipient{user, marshal(d)})
+				b.To = append(b.To, recipient{user, replica.Marshal(d)})
 			}
 		}
 		key := replica.NewKey(sender, device, "sendToDevice/"+typ+"/"+strconv.Itoa(i), txn)
-		p := replica.Proposal{Kind: kindSend, Slot: id.SlotOf(sender), Key: key, Body: marshal(b), Lane: string(sender)}
+		p := replica.Proposal{Kind: kindSend, Slot: id.SlotOf(sender), Key: key, Body: replica.Marshal(b), Lane: string(sender)}
 		if err := k.submit(ctx, op, p, nil); err != nil {
 			return err
 		}
@@ -146,7 +146,7 @@ func (k *Keys) acknowledge() {
 				defer func() { <-slots }()
 				b := ackedBody{who.user, who.device, upTo}
 				// An error needs no care: the rows are still there, and the device says it again.
-				_ = k.submit(ctx, "keys.Acked", replica.Proposal{Kind: kindAcked, Slot: id.SlotOf(who.user), Body: marshal(b),
+				_ = k.submit(ctx, "keys.Acked", replica.Proposal{Kind: kindAcked, Slot: id.SlotOf(who.user), Body: replica.Marshal(b),
 					Lane: string(who.user)}, nil)
 			}()
 		}

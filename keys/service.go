@@ -89,7 +89,7 @@ func (k *Keys) Upload(ctx context.Context, user id.UserID, device id.DeviceID, u
 		return readSummary(k.cfg.Replica.Rows(), user, device).counts, nil
 	}
 	var res uploadResult
-	err = k.submit(ctx, op, replica.Proposal{Kind: kindUpload, Slot: id.SlotOf(user), Body: marshal(b), Lane: string(user)}, &res)
+	err = k.submit(ctx, op, replica.Proposal{Kind: kindUpload, Slot: id.SlotOf(user), Body: replica.Marshal(b), Lane: string(user)}, &res)
 	return res.Counts, err
 }
 

@@ -60,7 +60,7 @@ func (k *Keys) UploadCrossSigning(ctx context.Context, user id.UserID, up CrossS
 		}
 	}
 	var res crossResult
-	p := replica.Proposal{Kind: kindCross, Slot: id.SlotOf(user), Body: marshal(b), Lane: string(user)}
+	p := replica.Proposal{Kind: kindCross, Slot: id.SlotOf(user), Body: replica.Marshal(b), Lane: string(user)}
 	err = k.submit(ctx, op, p, &res)
 	return res.Confirm, err
 }
@@ -139,7 +139,7 @@ func (k *Keys) Sign(ctx context.Context, signer id.UserID, signed map[id.UserID]
 	slices.SortFunc(b.Signed, func(x, y signature) int {
 		return strings.Compare(string(x.User)+" "+x.Key, string(y.User)+" "+y.Key)
 	})
-	p := replica.Proposal{Kind: kindSign, Slot: id.SlotOf(signer), Body: marshal(b), Lane: string(signer)}
+	p := replica.Proposal{Kind: kindSign, Slot: id.SlotOf(signer), Body: replica.Marshal(b), Lane: string(signer)}
 	return failures, k.submit(ctx, "keys.Sign", p, nil)
 }
 

@@ -55,32 +55,10 @@ const reserved = 24 * 60 * 60 * 1000
 // Machine is the state machine of media.
 func Machine() replica.Machine {
 	return replica.Machine{Name: "media", Byte: machineByte, Kinds: map[string]replica.Kind{
-		kindReserve: {Apply: handle(reserve)},
-		kindPut:     {Apply: handle(put)},
-		kindExpire:  {Apply: handle(expire)},
+		kindReserve: {Apply: replica.JSON(reserve)},
+		kindPut:     {Apply: replica.JSON(put)},
+		kindExpire:  {Apply: replica.JSON(expire)},
 	}}
-}
-
-func handle[T any](f func(*replica.Tx, T) (any, error)) replica.Handler {
-	return func(tx *replica.Tx, body []byte) ([]byte, error) {
-		var in T
-		if err := json.Unmarshal(body, &in); err != nil {
-			return nil, fmt.Errorf("media: body: %w", err)
-		}
-		out, err := f(tx, in)
-		if err != nil || out == nil {
-			return nil, err
-		}
-		return marshal(out), nil
-	}
-}
-
-func marshal(v any) []byte {
-	out, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // a type of ours that cannot be encoded
-	}
-	return out
 }
 
 type reserveBody struct {
@@ -100,9 +78,9 @@ func reserve(tx *replica.Tx, b reserveBody) (any, error) {
 	if _, ok := read(tx, b.ID); ok {
 		return nil, taken()
 	}
-	tx.Set(key(b.ID), marshal(record{User: b.User, Created: tx.Wall()}))
+	tx.Set(key(b.ID), replica.Marshal(record{User: b.User, Created: tx.Wall()}))
 	due := tx.Wall() + reserved
-	tx.At(replica.Wall, due, kindExpire, marshal(expireBody{b.ID}))
+	tx.At(replica.Wall, due, kindExpire, replica.Marshal(expireBody{b.ID}))
 	return reserveResult{due}, nil
 }
 
@@ -141,7 +119,7 @@ func put(tx *replica.Tx, b putBody) (any, error) {
 			return nil, err
 		}
 	}
-	tx.Set(key(b.ID), marshal(record{User: b.User, Type: b.Type, Name: b.Name, Size: b.Size, Hash: b.Hash, Created: tx.Wall()}))
+	tx.Set(key(b.ID), replica.Marshal(record{User: b.User, Type: b.Type, Name: b.Name, Size: b.Size, Hash: b.Hash, Created: tx.Wall()}))
 	return nil, nil
 }
 

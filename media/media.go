@@ -111,7 +111,7 @@ func (m *Media) put(ctx context.Context, b putBody, info Info, r io.Reader) (err
 func (m *Media) submit(ctx context.Context, kind, mediaID string, user id.UserID, body any) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitWait)
 	defer cancel()
-	out, err := m.cfg.Replica.Submit(ctx, replica.Proposal{Kind: kind, Slot: id.SlotOf(mediaID), Body: marshal(body), Lane: string(user)})
+	out, err := m.cfg.Replica.Submit(ctx, replica.Proposal{Kind: kind, Slot: id.SlotOf(mediaID), Body: replica.Marshal(body), Lane: string(user)})
 	return out, errs.Wrap(kind, err)
 }
 

@@ -3,6 +3,7 @@ package replica_test
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -395,4 +396,36 @@ func TestViewKnowsItsPositions(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// Bodies and results are JSON; raw JSON in them stays as it is.
+func TestJSON(t *testing.T) {
+	type body struct {
+		Text json.RawMessage `json:"text"`
+	}
+	m := replica.Machine{Name: "json", Byte: 'J', Kinds: map[string]replica.Kind{
+		"json.echo": {Apply: replica.JSON(func(_ *replica.Tx, b body) (any, error) {
+			if string(b.Text) == `"none"` {
+				return nil, nil
+			}
+			return b, nil
+		})},
+		"json.raw": {Apply: replica.JSON(func(_ *replica.Tx, b body) ([]byte, error) { return b.Text, nil })},
+	}}
+	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{m}, AllowBugs: true})
+	for _, c := range []struct{ kind, in, want string }{
+		{"json.echo", `{"text":"<&>"}`, `{"text":"<&>"}`},
+		{"json.echo", `{"text":"none"}`, ""},
+		{"json.raw", `{"text":"<&>"}`, `"<&>"`},
+	} {
+		if got := submit(t, r, replica.Proposal{Kind: c.kind, Body: []byte(c.in)}); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.kind, c.in, got, c.want)
+		}
+	}
+	if _, err := r.Submit(t.Context(), replica.Proposal{Kind: "json.echo", Body: []byte("no")}); !errs.Is(err, errs.Internal) {
+		t.Errorf("a body that is none: %v", err)
+	}
+	if got := string(replica.Marshal(body{json.RawMessage(`"<"`)})); got != `{"text":"<"}` {
+		t.Error(got)
+	}
 }

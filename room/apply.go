@@ -233,17 +233,6 @@ func unmarshal(body []byte, v any) error {
 	return nil
 }
 
-// marshal makes a body. JSON in it stays as it is, to the byte.
-func marshal(v any) []byte {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		panic(err) // a body has nothing that cannot be encoded
-	}
-	return buf.Bytes()
-}
-
 // eventResult is the verdict's body for a new event.
 func eventResult(e id.EventID) []byte {
 	return append(event.AppendString([]byte(`{"event_id":`), e), '}')

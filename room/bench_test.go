@@ -43,7 +43,7 @@ func BenchmarkSendApply(b *testing.B) {
 					txn := fmt.Sprint(n)
 					body := sendBody{Room: room, Sender: user(n % 20), Device: "D", Txn: txn, Type: "m.room.message", Content: []byte(benchText)}
 					rec.Proposals = append(rec.Proposals, replica.Proposal{Kind: kindSend, Slot: id.SlotOf(room),
-						Key: replica.NewKey(user(n%20), "D", "send", txn), Body: marshal(&body)})
+						Key: replica.NewKey(user(n%20), "D", "send", txn), Body: replica.Marshal(&body)})
 					n++
 				}
 				if _, err := j.Append(context.Background(), 0, fmt.Sprint("other", r), rec.Encode(nil)); err != nil {

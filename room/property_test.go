@@ -104,7 +104,7 @@ func (g *history) user(label string) id.UserID {
 
 // submit accepts verdicts of every kind, but no bug.
 func (g *history) submit(kind string, room id.RoomID, key replica.Key, body any) []byte {
-	res, err := g.r.Submit(context.Background(), replica.Proposal{Kind: kind, Slot: id.SlotOf(room), Key: key, Body: marshal(body)})
+	res, err := g.r.Submit(context.Background(), replica.Proposal{Kind: kind, Slot: id.SlotOf(room), Key: key, Body: replica.Marshal(body)})
 	var e *errs.Error
 	if err != nil && (!errors.As(err, &e) || e.Kind == errs.Internal || e.Kind == errs.Unavailable) {
 		g.t.Fatalf("%s: %v", kind, err)
@@ -136,7 +136,7 @@ func (g *history) createRoom() {
 	if g.submit(kindCreate, ev.RoomID, replica.Key{}, body) == nil {
 		g.t.Fatal("the room was refused")
 	}
-	if _, err := g.r.Submit(context.Background(), replica.Proposal{Kind: kindCreate, Slot: id.SlotOf(ev.RoomID), Body: marshal(body)}); !errs.Is(err, errs.Conflict) {
+	if _, err := g.r.Submit(context.Background(), replica.Proposal{Kind: kindCreate, Slot: id.SlotOf(ev.RoomID), Body: replica.Marshal(body)}); !errs.Is(err, errs.Conflict) {
 		g.t.Fatalf("the same room twice: %v", err)
 	}
 	g.rooms = append(g.rooms, ev.RoomID)

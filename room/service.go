@@ -91,7 +91,7 @@ func (s *Service) Close() {
 func (s *Service) submit(ctx context.Context, kind string, room id.RoomID, lane id.UserID, key replica.Key, body any) (
 	event.Object, error) {
 	return s.cfg.Replica.Submit(ctx, replica.Proposal{
-		Kind: kind, Slot: id.SlotOf(room), Key: key, Body: marshal(body), Lane: string(lane),
+		Kind: kind, Slot: id.SlotOf(room), Key: key, Body: replica.Marshal(body), Lane: string(lane),
 	})
 }
 

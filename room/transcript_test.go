@@ -144,7 +144,7 @@ func (p *player) member(a Action, sender, target, content string) string {
 }
 
 func (p *player) submit(kind string, body any) string {
-	res, err := p.r.Submit(p.t.Context(), replica.Proposal{Kind: kind, Slot: id.SlotOf(p.room), Body: marshal(body)})
+	res, err := p.r.Submit(p.t.Context(), replica.Proposal{Kind: kind, Slot: id.SlotOf(p.room), Body: replica.Marshal(body)})
 	var e *errs.Error
 	switch {
 	case errors.As(err, &e) && e.Code != "":
