@@ -429,3 +429,41 @@ func TestJSON(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A record that may have been appended before the disk filled up is waited for; who comes after it is told at once.
+func TestFullDiskBehindAnOpenAppend(t *testing.T) {
+	var full, open atomic.Bool
+	retried := make(chan struct{}, 100)
+	plan := func(a mem.Attempt) mem.Fault {
+		switch {
+		case !full.Load():
+			return mem.Fault{}
+		case open.CompareAndSwap(false, true):
+			return mem.Fault{LoseAck: true, LosePush: true}
+		}
+		select {
+		case retried <- struct{}{}:
+		default:
+		}
+		return mem.Fault{Full: true}
+	}
+	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{ledger()}, Partitions: 1, Plan: plan})
+	full.Store(true)
+	first := make(chan error, 1)
+	go func() {
+		_, err := r.Submit(t.Context(), propose("ledger.add", "amy"))
+		first <- err
+	}()
+	<-retried
+	var e *errs.Error
+	if _, err := r.Submit(t.Context(), propose("ledger.add", "bob")); !errors.As(err, &e) || e.Code != errs.DiskFull {
+		t.Errorf("behind an open append: %v", err)
+	}
+	full.Store(false)
+	if err := <-first; err != nil {
+		t.Errorf("the open append: %v", err)
+	}
+	if count(r, "amy") != 1 || count(r, "bob") != 0 {
+		t.Errorf("amy %d, bob %d", count(r, "amy"), count(r, "bob"))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"bongsu/errs"
@@ -155,6 +156,10 @@ func (pt *partition) append(ctx context.Context, n uint64, data []byte) error {
 			return err
 		case errors.Is(err, journal.ErrFull) && !open:
 			return err
+		case errors.Is(err, journal.ErrFull): // this record must be waited for; nobody has to wait behind it
+			for _, req := range pt.queue.take(math.MaxInt) {
+				req.finish(nil, notAppended(err))
+			}
 		}
 		pt.logger().Warn("journal: append not confirmed, trying again", "err", err)
 		select {
@@ -166,14 +171,20 @@ func (pt *partition) append(ctx context.Context, n uint64, data []byte) error {
 	}
 }
 
-// refuse answers the requests of a record that did not get into the journal.
-func (pt *partition) refuse(n uint64, err error) {
+// notAppended is what is said of a write that did not get into the journal.
+func notAppended(err error) *errs.Error {
 	e := unavailable("the write was not confirmed; try again with the same transaction id")
 	if errors.Is(err, journal.ErrFull) {
 		e = unavailable("the server's disk is full: it can be read, not written")
 		e.Code, e.RetryAfter = errs.DiskFull, 10*time.Second
 	}
 	e.Err = err
+	return e
+}
+
+// refuse answers the requests of a record that did not get into the journal.
+func (pt *partition) refuse(n uint64, err error) {
+	e := notAppended(err)
 	pt.mu.Lock()
 	reqs := pt.inflight[n]
 	delete(pt.inflight, n)
