@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	mevent "maunium.net/go/mautrix/event"
 	mid "maunium.net/go/mautrix/id"
@@ -168,6 +169,7 @@ func FuzzGlob(f *testing.F) {
 	f.Add("a?b", "a_b aab")
 	f.Add("*", "")
 	f.Add("한?어", "한국어")
+	f.Add("??", "어")
 	f.Fuzz(func(t *testing.T, p, s string) {
 		if len(p) > MaxPattern || len(s) > 1000 || !isText(p) || !isText(s) {
 			return
@@ -193,7 +195,10 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
-func bounds(s string, i int) bool { return i == 0 || i == len(s) || edge(s[i-1], s[i]) }
+// bounds reports whether a word may begin or end at byte i: at the ends, and between characters, never inside of one.
+func bounds(s string, i int) bool {
+	return i == 0 || i == len(s) || utf8.RuneStart(s[i]) && edge(s[i-1], s[i])
+}
 
 func isText(s string) bool { return strings.ToValidUTF8(s, "") == s && !strings.ContainsRune(s, '�') }
 
