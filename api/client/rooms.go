@@ -81,6 +81,11 @@ type reason struct {
 // roomAndReason reads what most endpoints about one room take.
 func roomAndReason(r *Request) (id.RoomID, string, error) {
 	in, err := r.RoomID("roomId")
+	return withReason(r, in, err)
+}
+
+// withReason adds the body's reason to the room that the path was read to name.
+func withReason(r *Request, in id.RoomID, err error) (id.RoomID, string, error) {
 	if err != nil {
 		return "", "", err
 	}
@@ -97,40 +102,34 @@ func (a Rooms) joinRoomByID(ctx context.Context, r *Request) (any, error) {
 	return roomIDAnswer{in}, errs.Wrap("api.joinRoomById", a.Rooms.Join(ctx, by(r), in, why))
 }
 
-// roomOrAlias is the room that a path names. There are no aliases yet, so one that is well formed leads nowhere.
-func roomOrAlias(r *Request) (id.RoomID, error) {
+// roomOrAlias is the room that a path names, and the body's reason. There are no aliases yet, so one that is well formed leads
+// nowhere.
+func roomOrAlias(r *Request) (id.RoomID, string, error) {
 	name := r.Path("roomIdOrAlias")
 	if !strings.HasPrefix(name, "#") {
-		return id.ParseRoomID(name)
+		in, err := id.ParseRoomID(name)
+		return withReason(r, in, err)
 	}
 	if _, err := id.ParseRoomAlias(name); err != nil {
-		return "", err
+		return "", "", err
 	}
-	return "", errs.New("api.roomOrAlias", errs.NotFound, "", "there is no room with the alias %s", name)
+	return "", "", errs.New("api.roomOrAlias", errs.NotFound, "", "there is no room with the alias %s", name)
 }
 
 func (a Rooms) joinRoom(ctx context.Context, r *Request) (any, error) {
-	in, err := roomOrAlias(r)
+	in, why, err := roomOrAlias(r)
 	if err != nil {
 		return nil, err
 	}
-	var body reason
-	if err := r.DecodeOptional(&body); err != nil {
-		return nil, err
-	}
-	return roomIDAnswer{in}, errs.Wrap("api.joinRoom", a.Rooms.Join(ctx, by(r), in, body.Reason))
+	return roomIDAnswer{in}, errs.Wrap("api.joinRoom", a.Rooms.Join(ctx, by(r), in, why))
 }
 
 func (a Rooms) knockRoom(ctx context.Context, r *Request) (any, error) {
-	in, err := roomOrAlias(r)
+	in, why, err := roomOrAlias(r)
 	if err != nil {
 		return nil, err
 	}
-	var body reason
-	if err := r.DecodeOptional(&body); err != nil {
-		return nil, err
-	}
-	return roomIDAnswer{in}, errs.Wrap("api.knockRoom", a.Rooms.Knock(ctx, by(r), in, body.Reason))
+	return roomIDAnswer{in}, errs.Wrap("api.knockRoom", a.Rooms.Knock(ctx, by(r), in, why))
 }
 
 func (a Rooms) leaveRoom(ctx context.Context, r *Request) (any, error) {
