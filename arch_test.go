@@ -36,6 +36,7 @@ var house = rulebook{
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
+		"disk": mechanisms, "checkpoint": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
 		"media": domains, "push": domains, "search": domains, "svc/*": domains,
@@ -56,6 +57,8 @@ var house = rulebook{
 		"journal/journaltest": {"journal"},
 		"replica":             {"journal", "kv"},
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
+		"blob":                {"disk"},
+		"checkpoint":          {"disk", "journal", "replica"},
 		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
 		"account":             {"auth"},       // passwords
 		"push":                {"account", "room"},
