@@ -220,6 +220,9 @@ func (j *Journal) Trim(ctx context.Context, p journal.Partition, pos journal.Pos
 	return nil
 }
 
+// Leads implements journal.Journal: every handle leads.
+func (j *Journal) Leads(journal.Partition) bool { return true }
+
 // Close ends followers and waits for the appends in flight.
 func (j *Journal) Close() error {
 	j.shut(false)
