@@ -119,7 +119,7 @@ func (l *Link) TLS() *tls.Config {
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.err != nil || now.Sub(p.last) > rivalAfter || p.run == "" || now.Sub(p.claimed) > rivalAfter {
+		if !p.refused.IsZero() || now.Sub(p.last) > rivalAfter || p.run == "" || now.Sub(p.claimed) > rivalAfter {
 			return refuse("sites %s and %s have not heard each other on their link within %s: the route must wait for that", l.cfg.Site, site, rivalAfter)
 		}
 		return nil
