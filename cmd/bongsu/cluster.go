@@ -9,10 +9,13 @@ import (
 	"bongsu/app"
 )
 
-// clusterCmd makes the files with which the sites of a cluster begin.
+// clusterCmd is what an operator does with sites: makes their files, looks at them, takes one out.
 type clusterCmd struct {
 	Init        initCmd        `cmd:"" help:"Make the files of a new cluster of three or five sites."`
 	Certificate certificateCmd `cmd:"" help:"Make a new certificate for a site."`
+	Status      sitesStatusCmd `cmd:"" help:"Show how all sites are."`
+	Drain       drainCmd       `cmd:"" help:"Make a site give up what it leads and send clients away, before it is stopped."`
+	Undrain     undrainCmd     `cmd:"" help:"Let a drained site take part again."`
 }
 
 type initCmd struct {
