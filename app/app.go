@@ -118,6 +118,7 @@ type Server struct {
 	replica *replica.Replica
 	disk    *diskWatch
 	site    *site       // nil on a single node
+	plant   plant       // a weakness, in drills only
 	drained atomic.Bool // by the operator: clients should go elsewhere
 	domains
 	closers []func() error // in the order of opening
@@ -148,10 +149,14 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	}
 	s.onClose(func() error { data.close(); return nil })
 
+	if s.plant, err = planted(log); err != nil {
+		return s, err
+	}
 	registry := obs.NewRegistry()
 	if err := s.openJournal(data); err != nil {
 		return s, err
 	}
+	s.journal = s.plant.journal(s.journal, cfg.Site)
 	if s.rows, err = kv.Open(kv.Config{Dir: data.join("rows"), Cache: int64(cfg.Disk.Cache), Log: log}); err != nil {
 		return s, err
 	}

@@ -84,7 +84,7 @@ func (s *Server) openMedia(data *dataDir, server id.ServerName) error {
 	if err != nil {
 		return err
 	}
-	s.blobs = blob.OpenMirror(blob.MirrorConfig{Store: store, Link: s.peers(), Named: media.Named(s.replica), Clock: s.clock, Log: s.log})
+	s.blobs = blob.OpenMirror(blob.MirrorConfig{Store: store, Link: s.plant.files(s.peers(), s.clock), Named: media.Named(s.replica), Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.blobs.Close(); return nil })
 	cache, err := blob.OpenCache(data.join("thumbnails"))
 	if err != nil {
