@@ -42,6 +42,7 @@ type Config struct {
 	Partitions int          // 0 means 4; constant for the life of the directory
 	Reserve    int64        // bytes of free disk below which appends are refused with ErrFull; 0 means 256 MiB, negative none
 	Budget     int64        // bytes of records above which appends are refused with ErrFull; 0 means no limit
+	Cluster    *Cluster     // nil: one node
 	Log        *slog.Logger // nil discards
 }
 
