@@ -37,6 +37,7 @@ var house = rulebook{
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
 		"disk": mechanisms, "checkpoint": mechanisms,
+		"link": mechanisms, "cluster": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
 		"media": domains, "push": domains, "search": domains, "svc/*": domains,
@@ -55,6 +56,7 @@ var house = rulebook{
 		"journal/jet":         {"journal"},
 		"journal/mem":         {"journal"},
 		"journal/journaltest": {"journal"},
+		"cluster":             {"link"},
 		"replica":             {"journal", "kv"},
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
 		"blob":                {"disk"},
