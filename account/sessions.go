@@ -69,6 +69,12 @@ func (s *Sessions) Authenticate(token string) (Session, error) {
 
 // Committed is told what has become visible. It is called from the goroutine of a partition and does not block.
 func (s *Sessions) Committed(c replica.Commit) {
+	if c.Remade {
+		s.mu.Lock()
+		s.changes++
+		clear(s.known)
+		s.mu.Unlock()
+	}
 	for _, n := range c.Notes {
 		if n, ok := n.(Revoked); ok {
 			s.mu.Lock()
