@@ -244,6 +244,32 @@ func (a Rooms) place(token string, in id.RoomID) (room.Place, error) {
 	return room.ParsePageToken(token)
 }
 
+// reach waits until this site has what the tokens in some query parameters stand for: another site may have given them a moment
+// ago, and what is between would be missing for good.
+func (a Rooms) reach(ctx context.Context, r *Request, names ...string) error {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		token, err := r.Query(name)
+		if err != nil {
+			return err
+		}
+		if token == "" {
+			continue
+		}
+		p, err := a.place(token, in)
+		if err == nil {
+			err = a.Rooms.Reach(ctx, in, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a Rooms) getJoinedMembers(_ context.Context, r *Request) (any, error) {
 	v, err := a.read(r)
 	if err != nil {
@@ -276,7 +302,10 @@ func optional(o event.Object, key string) *string {
 	return nil
 }
 
-func (a Rooms) getMembers(_ context.Context, r *Request) (any, error) {
+func (a Rooms) getMembers(ctx context.Context, r *Request) (any, error) {
+	if err := a.reach(ctx, r, "at"); err != nil {
+		return nil, err
+	}
 	v, err := a.read(r)
 	if err != nil {
 		return nil, err
