@@ -1,0 +1,5 @@
+package drill
+
+func scenarioNames() []string {
+	return []string{"full", "burns", "random"}
+}
