@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Seen is an event as it came to a client.
@@ -19,6 +20,8 @@ type Sent struct {
 	Room   string
 	Txn    string
 	ID     string // once acknowledged, else ""
+
+	Began, Ended time.Time // of the first asking and of the acknowledgement, by the monotonic clock; zero: not known
 }
 
 // Write is one value that the only writer of something wrote there.
