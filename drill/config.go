@@ -29,6 +29,7 @@ type Config struct {
 
 	WritesBack   time.Duration `help:"Longest time until a partition takes writes again after a site is lost; longer is a violation. Default: 3s."`
 	ClientsBack  time.Duration `help:"Longest time until clients of a lost site read elsewhere; longer is a violation. Default: 2s."`
+	Stall        time.Duration `help:"Longest pause of writes while a site comes back; longer is a violation. Default: 2s."`
 	Interruption time.Duration `help:"Longest interruption of partitions that the lost site did not lead; longer is a violation. Default: measured only."`
 }
 
@@ -60,6 +61,7 @@ func (c Config) resolve() (Config, error) {
 	setDefault(&c.Pause, 5*time.Second)
 	setDefault(&c.WritesBack, 3*time.Second)
 	setDefault(&c.ClientsBack, 2*time.Second)
+	setDefault(&c.Stall, 2*time.Second)
 	if c.Short {
 		c.Pause = min(c.Pause, 2*time.Second)
 	}

@@ -2,26 +2,335 @@ package drill
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
 
-	"bongsu/errs"
+	"bongsu/harness"
 )
 
-// Run drills what cfg describes, tells out how it goes, and returns what was found.
-func Run(_ context.Context, cfg Config, _ io.Writer) (*Report, error) {
-	if _, err := cfg.resolve(); err != nil {
+// drill is one run.
+type drill struct {
+	cfg     Config
+	report  *Report
+	view    *view
+	rec     *recorder
+	cluster *Cluster
+
+	load    *harness.Load
+	probes  *probes
+	contest *contest
+	moving  movers
+}
+
+const (
+	users    = 9 // of the load; each has a device, a sync loop and writes
+	rooms    = 5 // that all are in
+	diskSize = 1 << 30
+)
+
+// Run drills what cfg describes, tells out how it goes, and returns what was measured and found. A broken promise is not an
+// error: see Report.Findings. Errors are: a configuration that cannot be (kind Invalid), rights that lack (Forbidden), a cluster
+// that does not come up, the end of ctx.
+func Run(ctx context.Context, cfg Config, out io.Writer) (*Report, error) {
+	cfg, err := cfg.resolve()
+	if err != nil {
 		return nil, err
 	}
-	return nil, errs.New("drill", errs.Unsupported, "M_UNRECOGNIZED", "the drill is being built")
+	what, err := scenarioOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := &drill{cfg: cfg, report: newReport(cfg), view: newView(out)}
+	d.view.line("bongsu drill %s, seed %d: %s", cfg.Scenario, cfg.Seed, what.shows)
+	d.view.line("%s", caveat(cfg.Sites))
+	dir, err := d.directory()
+	if err != nil {
+		return nil, err
+	}
+	err = d.run(ctx, dir, what)
+	if err == nil {
+		err = d.report.finish(cfg)
+	}
+	if err == nil && len(d.report.Findings) == 0 && !cfg.Keep && cfg.Dir == "" {
+		err = os.RemoveAll(dir)
+	} else {
+		d.view.line("data and logs are in %s", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.view.table(d.report)
+	return d.report, nil
 }
 
-// Report is what a drill measured and found.
-type Report struct {
-	Findings []Finding `json:"findings"`
+// directory is where the sites live.
+func (d *drill) directory() (string, error) {
+	if d.cfg.Dir == "" {
+		return os.MkdirTemp("", "bongsu-drill-")
+	}
+	return d.cfg.Dir, os.MkdirAll(d.cfg.Dir, 0o700)
 }
 
-// Finding is a broken promise.
-type Finding struct {
-	Promise int    `json:"promise"` // its number in the list of promises
-	Text    string `json:"text"`
+// run is the drill from the first process to the last check.
+func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) {
+	size := int64(0)
+	if what.root {
+		size = diskSize
+	}
+	d.view.line("making a cluster of %d", d.cfg.Sites)
+	d.cluster, err = newCluster(ctx, clusterConfig{bin: d.cfg.Bin, dir: dir, sites: d.cfg.Sites, plant: d.cfg.Plant, diskSize: size})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.cluster.Close()) }()
+	if err := d.cluster.Start(ctx); err != nil {
+		return err
+	}
+	if err := d.people(ctx); err != nil {
+		return err
+	}
+	defer d.close()
+	d.probes.start()
+	d.contest.start()
+	d.view.begin(d.rec)
+	defer d.view.end()
+	for _, s := range schedule(d.cfg, what) {
+		if err := d.step(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := d.pass(ctx, d.cfg.Pause); err != nil {
+		return err
+	}
+	d.view.line("the load ends; everything is read at every site")
+	return d.judge(ctx)
+}
+
+// people makes everybody who uses the cluster, and puts the load on.
+func (d *drill) people(ctx context.Context) error {
+	urls := d.cluster.URLs()
+	st, err := d.cluster.Sites[0].Status(ctx)
+	if err != nil {
+		return fmt.Errorf("drill: status: %w", err)
+	}
+	d.rec = newRecorder(urls)
+	if d.probes, err = newProbes(ctx, urls, len(st.Partitions), d.rec); err != nil {
+		return err
+	}
+	d.contest, err = newContest(ctx, urls, d.cfg.Seed, d.rec, func(i int) bool { return d.cluster.Sites[i].Up() })
+	if err != nil {
+		return err
+	}
+	d.moving = movers{urls: urls}
+	mean := time.Duration(float64(users) / d.cfg.Rate * float64(time.Second))
+	d.load, err = harness.NewLoad(ctx, urls[0], harness.LoadConfig{Users: users, Rooms: rooms, Seed: d.cfg.Seed,
+		Pause: 2 * mean, Client: d.client})
+	if err != nil {
+		return fmt.Errorf("drill: load: %w", err)
+	}
+	d.moving.start(d.cfg.Seed)
+	return nil
+}
+
+// client makes a user of the load, at home at one of the sites.
+func (d *drill) client(string) *harness.Client {
+	urls := d.moving.urls
+	c, rt, err := newRoamer(urls, urls[d.moving.count()%len(urls)], d.rec)
+	if err != nil {
+		panic(err) // the cluster's own addresses are base URLs
+	}
+	d.moving.add(rt)
+	return c
+}
+
+// close ends everybody. It is right at any point.
+func (d *drill) close() {
+	d.moving.end()
+	if d.load != nil {
+		d.load.Close()
+	}
+	if d.contest != nil {
+		d.contest.close()
+	}
+	if d.probes != nil {
+		d.probes.close()
+	}
+}
+
+// pass lets the load run for a while.
+func (d *drill) pass(ctx context.Context, pause time.Duration) error { return rest(ctx, pause) }
+
+// step lets one fault happen, measures, heals and measures again.
+func (d *drill) step(ctx context.Context, s step) error {
+	if err := d.pass(ctx, s.pause); err != nil {
+		return err
+	}
+	lost := make([]string, len(s.fault.Lost))
+	for i, site := range s.fault.Lost {
+		lost[i] = d.cluster.Sites[site].URL()
+	}
+	if err := d.probes.avoid(lost...); err != nil {
+		return err
+	}
+	in := &Incident{Name: s.fault.Name, Lost: len(s.fault.Lost), minority: s.fault.Minority(d.cfg.Sites)}
+	if s.fault.prepare != nil {
+		if err := s.fault.prepare(ctx, d.cluster); err != nil {
+			return fmt.Errorf("drill: before %s: %w", s.fault.Name, err)
+		}
+	}
+	in.leaders = d.cluster.leaders(ctx)
+	in.At = d.rec.now()
+	d.view.line("%s", s.fault.Name)
+	if err := s.fault.inject(ctx, d.cluster); err != nil {
+		return fmt.Errorf("drill: %s: %w", s.fault.Name, err)
+	}
+	if err := d.pass(ctx, s.hold); err != nil {
+		return err
+	}
+	if in.minority {
+		if err := d.untilBack(ctx, in.At); err != nil {
+			return err
+		}
+	} else if len(s.fault.Lost) < d.cfg.Sites {
+		d.find(6, d.survivors(ctx, s.fault)...)
+	}
+	in.Healed = d.rec.now()
+	d.view.line("%s: sites come back", s.fault.Name)
+	if err := s.fault.heal(ctx, d.cluster); err != nil {
+		return fmt.Errorf("drill: after %s: %w", s.fault.Name, err)
+	}
+	if err := d.cluster.Settle(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		d.find(5, fmt.Sprintf("slow: after %s %v", s.fault.Name, err))
+	}
+	in.Settled = d.rec.now()
+	if err := d.untilBack(ctx, in.Settled); err != nil {
+		return err
+	}
+	d.measure(in, s.fault)
+	d.view.line("%s", in)
+	d.probes.release()
+	return nil
+}
+
+// backWithin bounds how long the drill waits for probes before it goes on without them; they are measured all the same.
+const backWithin = 30 * time.Second
+
+// untilBack waits until every probe has worked after a moment.
+func (d *drill) untilBack(ctx context.Context, at time.Duration) error {
+	for end := d.rec.now() + backWithin; d.rec.now() < end; {
+		waiting := slices.ContainsFunc(slices.Concat(d.probes.writers, d.probes.readers), func(p *prober) bool {
+			_, ok := back(p.all(), at)
+			return !ok
+		})
+		if !waiting {
+			return nil
+		}
+		if err := rest(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find adds findings about one promise.
+func (d *drill) find(promise int, texts ...string) {
+	for _, t := range texts {
+		d.report.Findings = append(d.report.Findings, Finding{Promise: promise, Text: t})
+	}
+}
+
+// judge ends the load and checks everything.
+func (d *drill) judge(ctx context.Context) error {
+	d.moving.end()
+	d.load.Stop()
+	d.probes.halt()
+	d.contest.end()
+	if err := d.cluster.Settle(ctx); err != nil {
+		d.find(5, "slow: at the end "+err.Error())
+	}
+	d.report.calls = d.rec.all()
+	var findings []string
+	findings = append(findings, d.load.Judge(ctx, d.cluster.URLs()...)...)
+	findings = append(findings, d.probes.judge(ctx)...)
+	findings = append(findings, d.contest.judge(ctx)...)
+	findings = append(findings, d.cluster.compareDigests(ctx)...)
+	for _, s := range d.cluster.Sites {
+		st, err := s.Status(ctx)
+		if err != nil {
+			findings = append(findings, fmt.Sprintf("refused: status of %s: %v", s.Name, err))
+		} else if st.Failures > 0 {
+			findings = append(findings, fmt.Sprintf("%s counts %d proposals that failed through a bug", s.Name, st.Failures))
+		}
+		complaints, err := s.complaints()
+		if err != nil {
+			return err
+		}
+		findings = append(findings, complaints...)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, f := range findings {
+		d.find(promiseOf(f), f)
+	}
+	d.report.Load, d.report.Probes = d.load.History.Summary(), d.probes.History.Summary()
+	d.report.Operations = len(d.contest.ops)
+	d.report.Dir = filepath.Dir(d.cluster.Sites[0].Log)
+	return nil
+}
+
+// movers are the clients of the load, which wander between sites without a reason, as phones do.
+type movers struct {
+	urls []string
+
+	mu      sync.Mutex
+	all     []interface{ Move(string) error }
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// moveEvery is the longest time between two moves of somebody.
+const moveEvery = 600 * time.Millisecond
+
+func (m *movers) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.all)
+}
+
+func (m *movers) add(rt interface{ Move(string) error }) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.all = append(m.all, rt)
+}
+
+func (m *movers) start(seed uint64) {
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
+	rng := rand.New(rand.NewPCG(seed, 77)) //nolint:gosec // repeatable on purpose
+	m.running.Go(func() {
+		for rest(ctx, time.Duration(rng.Int64N(int64(moveEvery)))) == nil {
+			m.mu.Lock()
+			who := m.all[rng.IntN(len(m.all))]
+			m.mu.Unlock()
+			_ = who.Move(m.urls[rng.IntN(len(m.urls))]) // one of its sites
+		}
+	})
+}
+
+func (m *movers) end() {
+	if m.stop != nil {
+		m.stop()
+	}
+	m.running.Wait()
 }

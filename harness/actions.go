@@ -69,9 +69,9 @@ func (p *person) act(do func(*person, context.Context) error) {
 	switch {
 	case err == nil || p.load.actions.Err() != nil:
 	case errors.As(err, &e) && !passing(e):
-		p.load.History.wrong("refused: %s: %v", p.name, err)
+		p.load.History.Fail("refused: %s: %v", p.name, err)
 	default:
-		p.load.History.wrong("stuck: %s: %v", p.name, err)
+		p.load.History.Fail("stuck: %s: %v", p.name, err)
 	}
 }
 
@@ -110,13 +110,13 @@ func (p *person) send(ctx context.Context, kind string, content map[string]any) 
 	room, marker := p.room().id, p.marker()
 	content["marker"], content["body"] = marker, "message "+marker
 	sent := Sent{Client: p.name, Room: room, Txn: "t" + marker, Began: time.Now()}
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	p.load.History.Send(marker, sent)
 	id, err := p.c.Send(ctx, room, kind, sent.Txn, content)
 	if err != nil {
 		return fmt.Errorf("send to %s: %w", room, err)
 	}
 	sent.ID, sent.Ended = id, time.Now()
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	p.load.History.Send(marker, sent)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.recent = append(p.recent, marker); len(p.recent) > 64 {
@@ -129,7 +129,7 @@ func (p *person) send(ctx context.Context, kind string, content map[string]any) 
 func (p *person) hangUp(ctx context.Context) error {
 	room, marker := p.room().id, p.marker()
 	sent := Sent{Client: p.name, Room: room, Txn: "t" + marker, Began: time.Now()}
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	p.load.History.Send(marker, sent)
 	content := map[string]any{"msgtype": "m.text", "body": "abandoned", "marker": marker}
 	hasty, cancel := context.WithTimeout(ctx, time.Duration(p.rng.Int64N(int64(6*time.Millisecond))))
 	defer cancel()
@@ -148,10 +148,10 @@ func (p *person) hangUp(ctx context.Context) error {
 		if out.ID == "" {
 			sent.Ended = time.Now()
 		} else if out.ID != sent.ID {
-			p.load.History.wrong("two answers: %q was acknowledged as %s and as %s", marker, out.ID, sent.ID)
+			p.load.History.Fail("two answers: %q was acknowledged as %s and as %s", marker, out.ID, sent.ID)
 		}
 	}
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	p.load.History.Send(marker, sent)
 	return nil
 }
 
@@ -159,7 +159,7 @@ func (p *person) setState(ctx context.Context) error {
 	room, marker := p.room().id, p.marker()
 	const kind = "org.bongsu.mood"
 	sent := Sent{Client: p.name, Room: room, Began: time.Now()}
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	p.load.History.Send(marker, sent)
 	acked := p.load.History.writing(p.load.History.States, StateName(room, kind, p.name), marker)
 	id, err := p.c.SetState(ctx, room, kind, p.name, map[string]string{"marker": marker})
 	if err != nil {
@@ -167,7 +167,7 @@ func (p *person) setState(ctx context.Context) error {
 	}
 	acked()
 	sent.ID, sent.Ended = id, time.Now()
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	p.load.History.Send(marker, sent)
 	return nil
 }
 

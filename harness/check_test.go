@@ -107,7 +107,7 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 		"message lost":          {func(h *History, _ *Truth) { h.Inbox["b"] = nil }, "lost: the message"},
 		"message twice":         {func(h *History, _ *Truth) { h.Inbox["b"] = []string{"m1", "m1"} }, "duplicate: the message"},
 		"message to another":    {func(h *History, _ *Truth) { h.Inbox["a"], h.Inbox["b"] = h.Inbox["b"], nil }, "invented: the message"},
-		"refused":               {func(h *History, _ *Truth) { h.wrong("refused: 401") }, "refused: 401"},
+		"refused":               {func(h *History, _ *Truth) { h.Fail("refused: 401") }, "refused: 401"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, truth := sound()

@@ -130,7 +130,7 @@ func (l *Load) Judge(ctx context.Context, sites ...string) []string {
 	newcomer := l.cfg.Client(name)
 	defer newcomer.Close()
 	if err := newcomer.Login(ctx, name, "password of "+name); err != nil {
-		l.History.wrong("refused: login of %s: %v", name, err)
+		l.History.Fail("refused: login of %s: %v", name, err)
 	}
 	clients[name+" anew"] = newcomer
 	truth, findings := readTruths(ctx, l.History, clients, sites)

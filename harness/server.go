@@ -30,6 +30,7 @@ type Config struct {
 	// must let the server listen there and register users.
 	Command func(listen string) []string
 	Host    string   // where it listens; default 127.0.0.1
+	Port    int      // default: a free one
 	Prefix  []string // a command that runs the program, such as ip netns exec NAME
 	Env     []string // further variables, NAME=value
 }
@@ -77,22 +78,39 @@ func New(cfg Config) (*Server, error) {
 				"--server-name", "localhost", "--open-registration", "--rate-limits=off"}, cfg.Args...)
 		}
 	}
-	port, err := FreePort()
-	return &Server{cfg: cfg, port: port}, err
+	s := &Server{cfg: cfg, port: cfg.Port}
+	var err error
+	if s.port == 0 {
+		s.port, err = FreePorts(1)
+	}
+	return s, err
 }
 
-// FreePort finds a port that nobody uses. It lies below those that the system gives to outgoing connections: there, a client
+// FreePorts finds n ports in a row that nobody uses, and returns the first. They lie below those that the system gives to outgoing connections: there, a client
 // that tries to reach a dead server may connect to itself and hold the port.
-func FreePort() (int, error) {
+func FreePorts(n int) (int, error) {
 	var err error
 	for range 100 {
-		port := 20000 + rand.IntN(10000)
-		var ln net.Listener
-		if ln, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			return port, ln.Close()
+		first := 20000 + rand.IntN(10000)
+		if err = free(first, n); err == nil {
+			return first, nil
 		}
 	}
 	return 0, fmt.Errorf("harness: no free port: %w", err)
+}
+
+// free is nil if the n ports from first on can be listened on.
+func free(first, n int) error {
+	for port := first; port < first+n; port++ {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			err = ln.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // URL is where the server is reached, whether it runs or not.
