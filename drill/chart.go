@@ -119,7 +119,7 @@ func lines(r *Report, all []line, unit string) template.HTML {
 	grid(&b, top, unit)
 	seconds := float64(n) * bucket.Seconds()
 	for s := 0.0; s <= seconds; s += nice(seconds / 8) {
-		fmt.Fprintf(&b, `<text class="mid" x="%.1f" y="%g">%g s</text>`, x(time.Duration(s*float64(time.Second))), chartHeight-8, s)
+		fmt.Fprintf(&b, `<text class="mid" x="%.1f" y="%g">%.3g s</text>`, x(time.Duration(s*float64(time.Second))), chartHeight-8, s)
 	}
 	for _, l := range all {
 		fmt.Fprintf(&b, `<path class="%s" d="%s"/>`, l.class, path(l.values, x, top))
@@ -187,7 +187,7 @@ func open(b *strings.Builder) {
 func grid(b *strings.Builder, top float64, unit string) {
 	for i := range 5 {
 		y := marginTop + plotHeight*(1-float64(i)/4)
-		fmt.Fprintf(b, `<line x1="%g" x2="%g" y1="%.1f" y2="%[3]g"/><text class="end" x="%g" y="%.1f">%g%s</text>`,
+		fmt.Fprintf(b, `<line x1="%g" x2="%g" y1="%.1f" y2="%[3]g"/><text class="end" x="%g" y="%.1f">%.3g%s</text>`,
 			marginLeft, chartWidth-marginRight, y, marginLeft-6, y+4, top*float64(i)/4, unit)
 	}
 }

@@ -102,7 +102,7 @@ func (c *Cluster) add(cfg clusterConfig, name string, port int) error {
 		return err
 	}
 	conf := harness.Config{Bin: cfg.bin, Data: s.Data, Log: s.log, Port: port}
-	if cfg.plant != "" {
+	if cfg.plant != "" && cfg.plant != rollback {
 		conf.Env = []string{plantVariable + "=" + cfg.plant}
 	}
 	if cfg.sites > 1 {
@@ -115,7 +115,7 @@ func (c *Cluster) add(cfg clusterConfig, name string, port int) error {
 	return err
 }
 
-// plantVariable asks a server to be weak; see Config.Plant.
+// plantVariable asks a server to be weak; see Config.Plant. It is no flag, so that nobody sets it by mistake.
 const plantVariable = "BONGSU_PLANT"
 
 // Start starts all sites at once and waits until all are ready.

@@ -33,12 +33,17 @@ type Config struct {
 	Interruption time.Duration `help:"Longest interruption of partitions that the lost site did not lead; longer is a violation. Default: measured only."`
 }
 
-// Plants are the weaknesses that a server can be asked to have.
-var plants = []string{"ack-early", "forget-txn", "skip-record", "ignore-hole"}
+// rollback is the plant that needs no help of the servers: all sites come back with an old copy of their data.
+const rollback = "rollback"
+
+// plants are the weaknesses that a server can be asked to have, and rollback.
+func plants() []string {
+	return []string{rollback, "ack-early", "forget-txn", "skip-record", "ignore-hole"}
+}
 
 // Vars are the words that the help texts of Config's flags use.
 func Vars() map[string]string {
-	return map[string]string{"enum_scenarios": strings.Join(scenarioNames(), ", "), "enum_plants": strings.Join(plants, ", ")}
+	return map[string]string{"enum_scenarios": strings.Join(scenarioNames(), ", "), "enum_plants": strings.Join(plants(), ", ")}
 }
 
 // resolve fills in defaults and says what cannot be. Errors are of kind Invalid.
@@ -86,8 +91,8 @@ func (c Config) resolve() (Config, error) {
 		return c, invalid("rounds and burns must be from 1 to 10000")
 	case c.Pause < 0 || c.Pause > time.Hour:
 		return c, invalid("the pause must be at most an hour")
-	case c.Plant != "" && !slices.Contains(plants, c.Plant):
-		return c, invalid("there is no plant %q: take one of %s", c.Plant, strings.Join(plants, ", "))
+	case c.Plant != "" && !slices.Contains(plants(), c.Plant):
+		return c, invalid("there is no plant %q: take one of %s", c.Plant, strings.Join(plants(), ", "))
 	}
 	return c, nil
 }

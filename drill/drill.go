@@ -33,6 +33,8 @@ const (
 	users    = 9 // of the load; each has a device, a sync loop and writes
 	rooms    = 5 // that all are in
 	diskSize = 1 << 30
+
+	spotchecks = 3 // of the newest events of each user that are read after each fault
 )
 
 // Run drills what cfg describes, tells out how it goes, and returns what was measured and found. A broken promise is not an
@@ -104,6 +106,12 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 	for _, s := range schedule(d.cfg, what) {
 		if err := d.step(ctx, s); err != nil {
 			return err
+		}
+		if lost := d.load.Spotcheck(ctx, spotchecks); len(lost) > 0 {
+			d.find(1, lost...)
+			d.view.line("something acknowledged is gone: the drill ends here, and nothing else is judged")
+			d.report.calls, d.report.Load = d.rec.all(), d.load.History.Summary()
+			return nil
 		}
 	}
 	if err := d.pass(ctx, d.cfg.Pause); err != nil {
@@ -283,6 +291,7 @@ func (d *drill) judge(ctx context.Context) error {
 	for _, f := range findings {
 		d.find(promiseOf(f), f)
 	}
+	d.report.judged = true
 	d.report.Load, d.report.Probes = d.load.History.Summary(), d.probes.History.Summary()
 	d.report.Operations = len(d.contest.ops)
 	d.report.Dir = filepath.Dir(d.cluster.Sites[0].Log)

@@ -114,6 +114,35 @@ func stale(site int) *Fault {
 		}}
 }
 
+// rollBack is a planted loss that no server can help: every site comes back with an old copy of its data.
+func rollBack(n int) *Fault {
+	copies := make([]string, n)
+	f := crash(all(n)...)
+	f.Name = "roll all sites back"
+	f.prepare = func(ctx context.Context, c *Cluster) error {
+		for i, s := range c.Sites {
+			s.Kill()
+			var err error
+			if copies[i], err = s.Copy(); err != nil {
+				return err
+			}
+		}
+		if err := c.Start(ctx); err != nil {
+			return err
+		}
+		return rest(ctx, staleBy)
+	}
+	f.heal = func(_ context.Context, c *Cluster) error {
+		for i, s := range c.Sites {
+			if err := errors.Join(s.Replace(copies[i]), s.Begin()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return f
+}
+
 // amnesia is the trap of every majority protocol: one site lags, one has lost its disk, and the only one that knows everything is
 // away. The two that are there are a majority in number, and must not act as one.
 func amnesia(laggard, amnesiac, knower int) *Fault {

@@ -32,7 +32,8 @@ type Report struct {
 	Operations int         `json:"operations"` // of the contest
 	Dir        string      `json:"dir,omitempty"`
 
-	calls []call
+	calls  []call
+	judged bool // the drill came to its end, and everything was read back
 }
 
 // Spread is a few numbers about many durations.
@@ -176,12 +177,14 @@ func (r *Report) finish(cfg Config) error {
 func (r *Report) tested(promise int) bool {
 	several := len(r.Sites) > 1
 	switch promise {
+	case 3, 4:
+		return r.judged
 	case 5:
 		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return in.minority })
 	case 6:
 		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return !in.minority && in.Lost < len(r.Sites) })
 	case 2, 7, 8:
-		return several
+		return several && r.judged
 	}
 	return true
 }

@@ -182,7 +182,11 @@ func scenarioOf(cfg Config) (scenario, error) {
 // schedule is what will happen: a function of the configuration, its seed above all.
 func schedule(cfg Config, s scenario) []step {
 	rng := rand.New(rand.NewPCG(cfg.Seed, 0x6472696c6c)) //nolint:gosec // repeatable on purpose
-	return s.steps(&planner{cfg: cfg, rng: rng, n: cfg.Sites})
+	steps := s.steps(&planner{cfg: cfg, rng: rng, n: cfg.Sites})
+	if cfg.Plant == rollback {
+		steps = append(steps, step{pause: cfg.Pause, fault: rollBack(cfg.Sites)})
+	}
+	return steps
 }
 
 // rest waits.
