@@ -44,7 +44,7 @@ var house = rulebook{
 
 		"config": composition, "app": composition,
 
-		"roam": proof, "harness": proof, "drill": proof, "bench": proof,
+		"roam": proof, "harness": proof, "drill": proof, "drill/wan": proof, "bench": proof,
 
 		"cmd/*": command,
 	},
@@ -62,7 +62,7 @@ var house = rulebook{
 		"feed":                {"account", "ephemeral", "keys", "room"}, // /sync is made of all of them
 		"app":                 {"config"},
 		"harness":             {"roam"},
-		"drill":               {"harness", "roam"},
+		"drill":               {"drill/wan", "harness", "roam"},
 	},
 	owners: map[string][]string{
 		// An engine has one door, so that replacing it, or a rule about its use, concerns one package.
@@ -85,7 +85,7 @@ var house = rulebook{
 	commandMayImport: []int{vocabulary, edges, composition, proof},
 	// These tell the time themselves; everybody else is given a clock, so that tests and fault plans can bend it.
 	// journal/jet logs how long its scan took; journal/mem forgets by the time of package time, because that is the one that testing/synctest makes virtual.
-	tellTime: []string{"clock", "journal/jet", "journal/mem", "bench", "drill", "harness", "roam", "cmd/*"},
+	tellTime: []string{"clock", "journal/jet", "journal/mem", "bench", "drill", "drill/wan", "harness", "roam", "cmd/*"},
 	mutable:  map[string][]string{},
 }
 

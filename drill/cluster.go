@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"bongsu/drill/wan"
 	"bongsu/harness"
 )
 
@@ -25,6 +26,7 @@ type Cluster struct {
 	Sites []*Site
 
 	dir string
+	wan *wan.Network // nil: all sites are on loopback
 }
 
 // Site is one site: a process and its data directory.
@@ -48,6 +50,7 @@ type clusterConfig struct {
 	sites    int
 	plant    string
 	diskSize int64 // of a file system of its own for each site; 0: none
+	netns    bool  // each site has a network namespace of its own
 }
 
 // newCluster prepares the directories of all sites with the program's own "cluster init". Nothing runs yet.
@@ -55,16 +58,24 @@ func newCluster(ctx context.Context, cfg clusterConfig) (*Cluster, error) {
 	c := &Cluster{dir: cfg.dir}
 	init := []string{"cluster", "init", "--server-name=localhost", "--out=" + filepath.Join(cfg.dir, "bundles"),
 		"--data=" + filepath.Join(cfg.dir, "{site}", "data")}
-	ports := make([]int, cfg.sites)
-	for i := range cfg.sites {
+	if cfg.netns {
 		var err error
-		if ports[i], err = harness.FreePorts(portsPerSite); err != nil {
+		if c.wan, err = wan.New(cfg.sites); err != nil {
 			return nil, err
 		}
-		init = append(init, fmt.Sprintf("--site=%s=127.0.0.1:%d", siteNames[i], ports[i]))
-		if err := c.add(cfg, siteNames[i], ports[i]); err != nil {
+	}
+	for i := range cfg.sites {
+		host, port, err := c.place(i)
+		if err == nil {
+			err = c.add(cfg, i, host, port)
+		}
+		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
+		init = append(init, fmt.Sprintf("--site=%s=%s:%d", siteNames[i], host, port))
+	}
+	if c.wan != nil {
+		c.distances()
 	}
 	if cfg.sites == 1 {
 		return c, nil
@@ -75,8 +86,21 @@ func newCluster(ctx context.Context, cfg clusterConfig) (*Cluster, error) {
 	return c, nil
 }
 
+// wanPort is where a site listens that has all ports for itself.
+const wanPort = 8108
+
+// place is where a site listens for clients.
+func (c *Cluster) place(i int) (host string, port int, err error) {
+	if c.wan != nil {
+		return c.wan.Addr(i), wanPort, nil
+	}
+	port, err = harness.FreePorts(portsPerSite)
+	return "127.0.0.1", port, err
+}
+
 // add prepares one site.
-func (c *Cluster) add(cfg clusterConfig, name string, port int) error {
+func (c *Cluster) add(cfg clusterConfig, i int, host string, port int) error {
+	name := siteNames[i]
 	base := filepath.Join(c.dir, name)
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return err
@@ -101,14 +125,20 @@ func (c *Cluster) add(cfg clusterConfig, name string, port int) error {
 	if s.log, err = os.OpenFile(s.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return err
 	}
-	conf := harness.Config{Bin: cfg.bin, Data: s.Data, Log: s.log, Port: port}
+	conf := harness.Config{Bin: cfg.bin, Data: s.Data, Log: s.log, Host: host, Port: port}
+	if c.wan != nil {
+		conf.Prefix = c.wan.Prefix(i)
+	}
 	if cfg.plant != "" && cfg.plant != rollback {
 		conf.Env = []string{plantVariable + "=" + cfg.plant}
 	}
+	if cfg.diskSize > 0 {
+		conf.Args = []string{"--disk-reserve=16MiB"} // the disks are small
+	}
 	if cfg.sites > 1 {
 		conf.Command = func(listen string) []string {
-			return []string{"serve", "--config", filepath.Join(c.dir, "bundles", name, "site.toml"),
-				"--listen", listen, "--open-registration", "--rate-limits=off"}
+			return append([]string{"serve", "--config", filepath.Join(c.dir, "bundles", name, "site.toml"),
+				"--listen", listen, "--open-registration", "--rate-limits=off"}, conf.Args...)
 		}
 	}
 	s.server, err = harness.New(conf)
@@ -118,7 +148,7 @@ func (c *Cluster) add(cfg clusterConfig, name string, port int) error {
 // plantVariable asks a server to be weak; see Config.Plant. It is no flag, so that nobody sets it by mistake.
 const plantVariable = "BONGSU_PLANT"
 
-// Start starts all sites at once and waits until all are ready.
+// Start starts all sites at once and waits until all answer requests.
 func (c *Cluster) Start(ctx context.Context) error {
 	for _, s := range c.Sites {
 		if err := s.Begin(); err != nil {
@@ -130,7 +160,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 			return fmt.Errorf("drill: %s: %w", s.Name, err)
 		}
 	}
-	return nil
+	return c.Settle(ctx)
 }
 
 // Close kills what runs and frees what the sites hold. The files stay.
@@ -144,6 +174,9 @@ func (c *Cluster) Close() error {
 		if s.disk != nil {
 			all = append(all, s.disk.Close())
 		}
+	}
+	if c.wan != nil {
+		all = append(all, c.wan.Close())
 	}
 	return errors.Join(all...)
 }
@@ -287,12 +320,15 @@ func (c *Cluster) Settle(ctx context.Context) error {
 	return nil
 }
 
-// reach waits until the site has applied the positions of goal.
+// reach waits until the site has applied the positions of goal, and wants requests.
 func (s *Site) reach(ctx context.Context, goal map[int]uint64) error {
 	for {
 		st, err := s.Status(ctx)
 		if err == nil {
 			err = st.behind(goal)
+		}
+		if err == nil {
+			err = s.Healthy(ctx)
 		}
 		if err == nil {
 			return nil

@@ -23,6 +23,7 @@ type Config struct {
 	Bin      string        `help:"The program to drill. Default: this one." placeholder:"FILE"`
 	Dir      string        `help:"Where the sites live. Default: a directory of its own, removed at the end." placeholder:"DIR"`
 	Keep     bool          `help:"Keep data and logs in any case; after a failure they are kept anyway."`
+	Netns    bool          `help:"Put each site into a network namespace of its own, with the distances of three towns between them; needs root."`
 	Plant    string        `help:"Weaken the servers on purpose, to see that the drill notices: ${enum_plants}." placeholder:"NAME"`
 	JSON     string        `name:"json" help:"Write everything that was measured to a file." placeholder:"FILE"`
 	Report   string        `help:"Write a report that a browser shows to a file." placeholder:"FILE"`

@@ -32,7 +32,7 @@ type drill struct {
 const (
 	users    = 9 // of the load; each has a device, a sync loop and writes
 	rooms    = 5 // that all are in
-	diskSize = 1 << 30
+	diskSize = 320 << 20
 
 	spotchecks = 3 // of the newest events of each user that are read after each fault
 )
@@ -83,11 +83,12 @@ func (d *drill) directory() (string, error) {
 // run is the drill from the first process to the last check.
 func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) {
 	size := int64(0)
-	if what.root {
+	if what.needs == ownDisks {
 		size = diskSize
 	}
 	d.view.line("making a cluster of %d", d.cfg.Sites)
-	d.cluster, err = newCluster(ctx, clusterConfig{bin: d.cfg.Bin, dir: dir, sites: d.cfg.Sites, plant: d.cfg.Plant, diskSize: size})
+	d.cluster, err = newCluster(ctx, clusterConfig{bin: d.cfg.Bin, dir: dir, sites: d.cfg.Sites, plant: d.cfg.Plant, diskSize: size,
+		netns: d.cfg.Netns})
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func (d *drill) step(ctx context.Context, s step) error {
 		if err := d.untilBack(ctx, in.At); err != nil {
 			return err
 		}
-	} else if len(s.fault.Lost) < d.cfg.Sites {
+	} else if n := len(s.fault.Lost); n > 0 && n < d.cfg.Sites {
 		d.find(6, d.survivors(ctx, s.fault)...)
 	}
 	in.Healed = d.rec.now()

@@ -78,6 +78,9 @@ func TestDrillOfOne(t *testing.T) {
 
 // A drill that could not fail would prove nothing: a loss that is planted is found.
 func TestDrillFindsPlantedLoss(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a drill takes a while")
+	}
 	report := run(t, drill.Config{Scenario: "rolling", Sites: 1, Plant: "rollback"})
 	if !slices.ContainsFunc(report.Findings, func(f drill.Finding) bool { return f.Promise == 1 && strings.HasPrefix(f.Text, "lost:") }) {
 		t.Errorf("the loss was not found: %q", report.Findings)

@@ -13,13 +13,15 @@ type Fault struct {
 	Lost []int  // sites that nobody can reach between inject and heal
 	Wipe []int  // of these, the ones that lose their data
 
+	Measured bool // nothing is promised about time
+
 	prepare func(context.Context, *Cluster) error // before the moment from which time is taken; may be nil
 	inject  func(context.Context, *Cluster) error
 	heal    func(context.Context, *Cluster) error
 }
 
-// Minority reports whether a majority of n sites is untouched: then writes must soon go on.
-func (f *Fault) Minority(n int) bool { return n-len(f.Lost) >= n/2+1 }
+// Minority reports whether a majority of n sites is untouched: then writes go on, within the time that is promised.
+func (f *Fault) Minority(n int) bool { return !f.Measured && n-len(f.Lost) >= n/2+1 }
 
 // each calls do for the sites, as long as it works.
 func each(c *Cluster, sites []int, do func(*Site) error) error {

@@ -25,11 +25,20 @@ const (
 // scenario makes a schedule.
 type scenario struct {
 	name  string
-	sites int  // the fewest it needs
-	root  bool // it needs disks of its own
+	sites int // the fewest it needs
+	needs need
 	steps func(s *planner) []step
 	shows string // in words
 }
+
+// need is what a scenario needs beyond an ordinary user's rights.
+type need int
+
+const (
+	nothing     need = iota
+	ownDisks         // a file system for each site, mounted
+	ownNetworks      // --netns
+)
 
 // planner has what a scenario chooses from.
 type planner struct {
@@ -124,14 +133,20 @@ func scenarios() []scenario {
 			return p.each(flip(p.site(), "journal", p.rng.Uint64()), flip(p.site(), "rows", p.rng.Uint64()),
 				flip(p.site(), "files", p.rng.Uint64()))
 		}},
-		{name: "power", sites: 1, root: true, shows: "power loss of all sites at once; needs root", steps: func(p *planner) []step {
+		{name: "power", sites: 1, needs: ownDisks, shows: "power loss of all sites at once; needs root", steps: func(p *planner) []step {
 			s := p.step(power(p.n))
 			s.hold = 100 * time.Millisecond
 			return []step{s, s}
 		}},
-		{name: "disk", sites: 1, root: true, shows: "a full disk at one site; needs root", steps: func(p *planner) []step {
+		{name: "disk", sites: 1, needs: ownDisks, shows: "a full disk at one site; needs root", steps: func(p *planner) []step {
 			return p.each(fullDisk(p.site()))
 		}},
+		{name: "cuts", sites: 3, needs: ownNetworks, shows: "a site is cut off, two cannot see each other, one direction fails, links are slow; needs --netns",
+			steps: func(p *planner) []step {
+				a := p.site()
+				b := p.other(a)
+				return p.each(isolate(a), separate(a, b), oneWay(b, p.other(b)), slow(p.site()))
+			}},
 	}
 }
 
@@ -173,8 +188,11 @@ func scenarioOf(cfg Config) (scenario, error) {
 	if cfg.Sites < s.sites {
 		return s, errs.New("drill", errs.Invalid, "M_INVALID_PARAM", "the scenario %s needs %d sites", s.name, s.sites)
 	}
-	if s.root && os.Getuid() != 0 {
-		return s, errs.New("drill", errs.Forbidden, "M_FORBIDDEN", "the scenario %s mounts disks of its own: run it as root", s.name)
+	if s.needs == ownNetworks && !cfg.Netns {
+		return s, errs.New("drill", errs.Invalid, "M_INVALID_PARAM", "the scenario %s cuts networks: add --netns", s.name)
+	}
+	if (s.needs != nothing || cfg.Netns) && os.Getuid() != 0 {
+		return s, errs.New("drill", errs.Forbidden, "M_FORBIDDEN", "disks and networks of its own need rights: run this drill as root")
 	}
 	return s, nil
 }

@@ -40,7 +40,7 @@ func TestSchedules(t *testing.T) {
 					t.Fatalf("%s with %d sites and seed %d is not repeated:\n%s", sc.name, sites, seed, words(steps))
 				}
 				for _, s := range steps {
-					if f := s.fault; f.inject == nil || f.heal == nil || len(f.Lost) == 0 || slices.Max(f.Lost) >= sites ||
+					if f := s.fault; f.inject == nil || f.heal == nil || len(f.Lost) == 0 != f.Measured || slices.Max(append(f.Lost, 0)) >= sites ||
 						len(slices.Compact(slices.Sorted(slices.Values(f.Lost)))) != len(f.Lost) {
 						t.Errorf("%s: %+v", sc.name, f)
 					}
@@ -83,6 +83,7 @@ func TestConfigRefuses(t *testing.T) {
 		"must be at most an hour":   {Pause: 2 * time.Hour},
 		"a scenario of its own":     {Scenario: "full", Burns: 3},
 		"the scenario full needs 3": {Sites: 1},
+		"add --netns":               {Scenario: "cuts"},
 	} {
 		_, err := Run(t.Context(), cfg, nil)
 		if err == nil || !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), want) {
