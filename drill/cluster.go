@@ -314,7 +314,7 @@ func (c *Cluster) Settle(ctx context.Context) error {
 			continue
 		}
 		if err := s.reach(ctx, goal); err != nil {
-			return fmt.Errorf("%s did not heal itself within %v: %w", s.Name, settleWithin, err)
+			return fmt.Errorf("%s did not heal itself (it has %v): %w", s.Name, settleWithin, err)
 		}
 	}
 	return nil
@@ -332,6 +332,9 @@ func (s *Site) reach(ctx context.Context, goal map[int]uint64) error {
 		}
 		if err == nil {
 			return nil
+		}
+		if ended := s.server.Ended(); ended != nil {
+			return ended
 		}
 		select {
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -112,9 +113,13 @@ func TestRecorder(t *testing.T) {
 	r := newRecorder([]string{"http://a", "http://b"})
 	at := r.epoch.Add(time.Second)
 	r.observe(roam.Attempt{Site: "http://b", Method: "GET", Path: "/_matrix/client/v3/sync", Began: at, Ended: at.Add(ms), Status: 200})
-	r.observe(roam.Attempt{Site: "http://a", Method: "PUT", Path: "/x", Began: at, Ended: at.Add(ms), Err: context.Canceled})
+	r.observe(roam.Attempt{Site: "http://a", Method: "PUT", Path: "/x", Began: at, Ended: at.Add(ms), Err: io.ErrUnexpectedEOF})
+	r.observe(roam.Attempt{Site: "http://a", Method: "PUT", Path: "/x", Began: at, Ended: at.Add(ms), Err: fmt.Errorf("x: %w", context.Canceled)})
 	r.observe(roam.Attempt{Site: "http://c", Method: "GET", Path: "/x", Began: at, Ended: at.Add(ms), Status: 404})
 	want := []call{{time.Second, ms, 1, "sync", 200}, {time.Second, ms, 0, "write", 0}, {time.Second, ms, -1, "read", 404}}
+	if got := len(r.all()); got != len(want) {
+		t.Fatalf("%d calls, want %d", got, len(want))
+	}
 	for i, got := range r.all() {
 		if got != want[i] {
 			t.Errorf("%+v, want %+v", got, want[i])

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -105,13 +104,13 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 	d.view.begin(d.rec)
 	defer d.view.end()
 	for _, s := range schedule(d.cfg, what) {
-		if err := d.step(ctx, s); err != nil {
+		sound, err := d.step(ctx, s)
+		if err != nil {
 			return err
 		}
-		if lost := d.load.Spotcheck(ctx, spotchecks); len(lost) > 0 {
-			d.find(1, lost...)
-			d.view.line("something acknowledged is gone: the drill ends here, and nothing else is judged")
-			d.report.calls, d.report.Load = d.rec.all(), d.load.History.Summary()
+		if !sound {
+			d.view.line("the drill ends here: what another fault would do to such a cluster proves nothing, and nothing else is judged")
+			d.report.calls, d.report.Load, d.report.Probes = d.rec.all(), d.load.History.Summary(), d.probes.History.Summary()
 			return nil
 		}
 	}
@@ -176,11 +175,47 @@ func (d *drill) close() {
 // pass lets the load run for a while.
 func (d *drill) pass(ctx context.Context, pause time.Duration) error { return rest(ctx, pause) }
 
-// step lets one fault happen, measures, heals and measures again.
-func (d *drill) step(ctx context.Context, s step) error {
+// step lets one fault happen, measures, heals and measures again. It reports whether the cluster is sound afterwards.
+func (d *drill) step(ctx context.Context, s step) (sound bool, err error) {
 	if err := d.pass(ctx, s.pause); err != nil {
-		return err
+		return false, err
 	}
+	if s.late != nil {
+		s.fault = s.late(d.cluster.leaders(ctx))
+	}
+	in := &Incident{Name: s.fault.Name, Lost: len(s.fault.Lost), minority: s.fault.Minority(d.cfg.Sites)}
+	if err := d.hurt(ctx, s, in); err != nil {
+		return false, err
+	}
+	d.view.line("%s: healing", s.fault.Name)
+	if err := s.fault.heal(ctx, d.cluster); err != nil {
+		return false, fmt.Errorf("drill: after %s: %w", s.fault.Name, err)
+	}
+	settled := d.cluster.Settle(ctx)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	in.Settled = d.rec.now()
+	if settled != nil {
+		d.find(5, fmt.Sprintf("slow: after %s %v", s.fault.Name, settled))
+	} else if err := d.untilBack(ctx, in.Settled); err != nil {
+		return false, err
+	}
+	d.measure(in, s.fault)
+	d.view.line("%s", in)
+	d.probes.release()
+	if settled != nil {
+		return false, nil
+	}
+	gone := d.load.Spotcheck(ctx, spotchecks)
+	for _, f := range gone {
+		d.find(promiseOf(f), f)
+	}
+	return len(gone) == 0, nil
+}
+
+// hurt is the first half of a step, until the sites are to come back.
+func (d *drill) hurt(ctx context.Context, s step, in *Incident) error {
 	lost := make([]string, len(s.fault.Lost))
 	for i, site := range s.fault.Lost {
 		lost[i] = d.cluster.Sites[site].URL()
@@ -188,8 +223,8 @@ func (d *drill) step(ctx context.Context, s step) error {
 	if err := d.probes.avoid(lost...); err != nil {
 		return err
 	}
-	in := &Incident{Name: s.fault.Name, Lost: len(s.fault.Lost), minority: s.fault.Minority(d.cfg.Sites)}
 	if s.fault.prepare != nil {
+		d.view.line("%s: preparing", s.fault.Name)
 		if err := s.fault.prepare(ctx, d.cluster); err != nil {
 			return fmt.Errorf("drill: before %s: %w", s.fault.Name, err)
 		}
@@ -211,23 +246,6 @@ func (d *drill) step(ctx context.Context, s step) error {
 		d.find(6, d.survivors(ctx, s.fault)...)
 	}
 	in.Healed = d.rec.now()
-	d.view.line("%s: sites come back", s.fault.Name)
-	if err := s.fault.heal(ctx, d.cluster); err != nil {
-		return fmt.Errorf("drill: after %s: %w", s.fault.Name, err)
-	}
-	if err := d.cluster.Settle(ctx); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		d.find(5, fmt.Sprintf("slow: after %s %v", s.fault.Name, err))
-	}
-	in.Settled = d.rec.now()
-	if err := d.untilBack(ctx, in.Settled); err != nil {
-		return err
-	}
-	d.measure(in, s.fault)
-	d.view.line("%s", in)
-	d.probes.release()
 	return nil
 }
 
@@ -268,6 +286,33 @@ func (d *drill) judge(ctx context.Context) error {
 		d.find(5, "slow: at the end "+err.Error())
 	}
 	d.report.calls = d.rec.all()
+	findings := d.findings(ctx)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, s := range d.cluster.Sites {
+		complaints, err := s.complaints()
+		if err != nil {
+			return err
+		}
+		findings = append(findings, complaints...)
+	}
+	for _, f := range findings {
+		d.find(promiseOf(f), f)
+	}
+	d.report.judged = true
+	d.report.Load, d.report.Probes = d.load.History.Summary(), d.probes.History.Summary()
+	d.report.Operations = len(d.contest.ops)
+	return nil
+}
+
+// judgeWithin bounds the reading of everything at every site.
+const judgeWithin = 5 * time.Minute
+
+// findings are those of all checks that ask the sites.
+func (d *drill) findings(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, judgeWithin)
+	defer cancel()
 	var findings []string
 	findings = append(findings, d.load.Judge(ctx, d.cluster.URLs()...)...)
 	findings = append(findings, d.probes.judge(ctx)...)
@@ -280,23 +325,8 @@ func (d *drill) judge(ctx context.Context) error {
 		} else if st.Failures > 0 {
 			findings = append(findings, fmt.Sprintf("%s counts %d proposals that failed through a bug", s.Name, st.Failures))
 		}
-		complaints, err := s.complaints()
-		if err != nil {
-			return err
-		}
-		findings = append(findings, complaints...)
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	for _, f := range findings {
-		d.find(promiseOf(f), f)
-	}
-	d.report.judged = true
-	d.report.Load, d.report.Probes = d.load.History.Summary(), d.probes.History.Summary()
-	d.report.Operations = len(d.contest.ops)
-	d.report.Dir = filepath.Dir(d.cluster.Sites[0].Log)
-	return nil
+	return findings
 }
 
 // movers are the clients of the load, which wander between sites without a reason, as phones do.

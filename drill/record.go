@@ -1,6 +1,8 @@
 package drill
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -41,8 +43,11 @@ func newRecorder(urls []string) *recorder {
 // now is the time since the drill began, by the monotonic clock.
 func (r *recorder) now() time.Duration { return time.Since(r.epoch) }
 
-// observe takes in an attempt.
+// observe takes in an attempt. One that its client called off says nothing about a site.
 func (r *recorder) observe(a roam.Attempt) {
+	if errors.Is(a.Err, context.Canceled) || errors.Is(a.Err, context.DeadlineExceeded) {
+		return
+	}
 	site, ok := r.sites[a.Site]
 	if !ok {
 		site = -1

@@ -30,7 +30,6 @@ type Report struct {
 	Load       string      `json:"load"`       // what the users did, in numbers
 	Probes     string      `json:"probes"`     // the same of the probes
 	Operations int         `json:"operations"` // of the contest
-	Dir        string      `json:"dir,omitempty"`
 
 	calls  []call
 	judged bool // the drill came to its end, and everything was read back

@@ -15,6 +15,8 @@ type step struct {
 	pause time.Duration // before
 	fault *Fault
 	hold  time.Duration // between inject and heal
+
+	late func(leaders []string) *Fault // makes the fault when it is due, of what the sites say who leads; nil: fault is given
 }
 
 const (
@@ -76,6 +78,21 @@ func (p *planner) each(faults ...*Fault) []step {
 	return steps
 }
 
+// leader is a fault of the site that leads a partition by then, or of another one where nobody knows.
+func (p *planner) leader(otherwise int, what func(site int) *Fault) step {
+	s := p.step(nil)
+	partition := p.rng.IntN(4)
+	s.late = func(leaders []string) *Fault {
+		if partition < len(leaders) {
+			if site := slices.Index(siteNames[:p.n], leaders[partition]); site >= 0 {
+				return what(site)
+			}
+		}
+		return what(otherwise)
+	}
+	return s
+}
+
 // killAll is short: nothing happens while nobody is there.
 func (p *planner) killAll() step {
 	s := p.step(crash(all(p.n)...))
@@ -109,6 +126,9 @@ func scenarios() []scenario {
 		}},
 		{name: "restarts", sites: 1, shows: "kill -9 and restart, freeze, kill all", steps: func(p *planner) []step {
 			return append(p.each(crash(p.site()), freeze(p.site())), p.killAll())
+		}},
+		{name: "leader", sites: 3, shows: "freeze the site that leads a partition, and kill one that leads another", steps: func(p *planner) []step {
+			return []step{p.leader(p.site(), freeze), p.leader(p.site(), func(s int) *Fault { return crash(s) })}
 		}},
 		{name: "rolling", sites: 1, shows: "restart one site after the other", steps: func(p *planner) []step {
 			var faults []*Fault

@@ -19,6 +19,9 @@ import (
 func words(steps []step) string {
 	var b strings.Builder
 	for _, s := range steps {
+		if s.late != nil {
+			s.fault = s.late([]string{"busan", "seoul", "busan", ""})
+		}
 		fmt.Fprintln(&b, s.pause, s.fault.Name, s.fault.Lost, s.fault.Wipe, s.hold)
 	}
 	return b.String()
@@ -40,6 +43,9 @@ func TestSchedules(t *testing.T) {
 					t.Fatalf("%s with %d sites and seed %d is not repeated:\n%s", sc.name, sites, seed, words(steps))
 				}
 				for _, s := range steps {
+					if s.late != nil {
+						s.fault = s.late(nil)
+					}
 					if f := s.fault; f.inject == nil || f.heal == nil || len(f.Lost) == 0 != f.Measured || slices.Max(append(f.Lost, 0)) >= sites ||
 						len(slices.Compact(slices.Sorted(slices.Values(f.Lost)))) != len(f.Lost) {
 						t.Errorf("%s: %+v", sc.name, f)
@@ -59,6 +65,22 @@ func TestSchedules(t *testing.T) {
 	sc, err := scenarioOf(cfg)
 	if err != nil || words(schedule(cfg, sc)) == words(schedule(other, sc)) {
 		t.Errorf("two seeds have the same schedule, %v", err)
+	}
+}
+
+// A fault of a leader hits the site that leads when it is due.
+func TestLeaderFault(t *testing.T) {
+	cfg, _ := Config{Scenario: "leader", Seed: 5, Bin: "x"}.resolve()
+	sc, err := scenarioOf(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range siteNames[:3] {
+		for _, s := range schedule(cfg, sc) {
+			if f := s.late([]string{name, name, name, name}); !strings.HasSuffix(f.Name, name) {
+				t.Errorf("%s leads all, and the fault is %q", name, f.Name)
+			}
+		}
 	}
 }
 

@@ -180,7 +180,10 @@ func (l *Load) Spotcheck(ctx context.Context, n int) []string {
 			l.History.mu.Unlock()
 			var e Event
 			err := p.c.Insist(ctx, "GET", Path("v3", "rooms", s.Room, "event", s.ID), nil, &e)
-			if err != nil || e.Marker() != marker {
+			switch {
+			case passing(err):
+				findings = append(findings, fmt.Sprintf("stuck: %q cannot be read in %s: %v", marker, s.Room, err))
+			case err != nil || e.Marker() != marker:
 				findings = append(findings, fmt.Sprintf("lost: %q was acknowledged as %s in %s: %v", marker, s.ID, s.Room, err))
 			}
 		}

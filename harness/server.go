@@ -41,6 +41,7 @@ type Server struct {
 	port int
 
 	cmd   *exec.Cmd
+	tail  *lastLine // of the running process
 	ready chan error // nil when the ready line has come
 	done  chan struct{}
 	end   error // of the process; valid after done
@@ -133,7 +134,7 @@ func (s *Server) Begin() error {
 		return fmt.Errorf("harness: %w", err)
 	}
 	ready, done := make(chan error, 1), make(chan struct{})
-	s.cmd, s.ready, s.done = cmd, ready, done
+	s.cmd, s.ready, s.done, s.tail = cmd, ready, done, tail
 	go func() {
 		defer close(done)
 		lines := bufio.NewScanner(out)
@@ -239,6 +240,16 @@ func (s *Server) Wait(ctx context.Context) error {
 		return s.end
 	case <-ctx.Done():
 		return fmt.Errorf("harness: the server does not end: %w", ctx.Err())
+	}
+}
+
+// Ended says how the process ended and what it said last, or nil while it runs.
+func (s *Server) Ended() error {
+	select {
+	case <-s.done:
+		return fmt.Errorf("harness: the process has ended: %v: %s", s.end, s.tail.line)
+	default:
+		return nil
 	}
 }
 
