@@ -46,7 +46,7 @@ var house = rulebook{
 
 		"config": composition, "app": composition,
 
-		"harness": proof, "drill": proof, "bench": proof,
+		"roam": proof, "harness": proof, "drill": proof, "drill/wan": proof, "bench": proof,
 
 		"cmd/*": command,
 	},
@@ -66,7 +66,8 @@ var house = rulebook{
 		"push":                {"account", "room"},
 		"feed":                {"account", "ephemeral", "keys", "room"}, // /sync is made of all of them
 		"app":                 {"config"},
-		"drill":               {"harness"},
+		"harness":             {"roam"},
+		"drill":               {"drill/wan", "harness", "roam"},
 	},
 	owners: map[string][]string{
 		// An engine has one door, so that replacing it, or a rule about its use, concerns one package.
@@ -89,7 +90,7 @@ var house = rulebook{
 	commandMayImport: []int{vocabulary, edges, composition, proof},
 	// These tell the time themselves; everybody else is given a clock, so that tests and fault plans can bend it.
 	// journal/jet logs how long its scan took; journal/mem forgets by the time of package time, because that is the one that testing/synctest makes virtual.
-	tellTime: []string{"clock", "journal/jet", "journal/mem", "bench", "drill", "harness", "cmd/*"},
+	tellTime: []string{"clock", "journal/jet", "journal/mem", "bench", "drill", "drill/wan", "harness", "roam", "cmd/*"},
 	mutable:  map[string][]string{},
 }
 

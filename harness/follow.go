@@ -44,12 +44,12 @@ func (f *Follower) Step(ctx context.Context, timeout time.Duration) bool {
 	case err != nil && ctx.Err() != nil:
 		return false
 	case err != nil && one.Err() != nil:
-		f.h.wrong("stuck: sync of %s: %v", f.Name, err)
+		f.h.Fail("stuck: sync of %s: %v", f.Name, err)
 		return false
 	case passing(err):
 		return false
 	case err != nil:
-		f.h.wrong("refused: sync of %s since %q: %v", f.Name, f.since, err)
+		f.h.Fail("refused: sync of %s since %q: %v", f.Name, f.since, err)
 		return false
 	}
 	// The gaps are filled before anything is written down: a step counts whole or not at all.
@@ -61,7 +61,7 @@ func (f *Follower) Step(ctx context.Context, timeout time.Duration) bool {
 			missed, err := f.missed(ctx, room, r.Timeline.Prev, last)
 			if err != nil {
 				if ctx.Err() == nil {
-					f.h.wrong("refused: %s fills a gap in %s: %v", f.Name, room, err)
+					f.h.Fail("refused: %s fills a gap in %s: %v", f.Name, room, err)
 				}
 				return false
 			}
