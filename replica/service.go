@@ -101,11 +101,7 @@ func (pt *partition) arrive() {
 		return
 	}
 	pt.arrived = true
-	pt.mu.Lock()
-	back := pt.status.Out != nil
-	pt.caught = true
-	pt.mu.Unlock()
-	if back {
+	if pt.out() {
 		// Subscribers forget first, then they may be asked.
 		if pt.r.sink != nil {
 			pt.r.sink(Commit{Partition: pt.n, Pos: pt.next, Remade: true})
@@ -114,7 +110,7 @@ func (pt *partition) arrive() {
 		pt.r.outs.Add(-1)
 	}
 	pt.mu.Lock()
-	pt.status.Out = nil
+	pt.caught, pt.status.Out = true, nil // only now: who waits for it submits
 	pt.broadcast()
 	pt.mu.Unlock()
 	pt.r.forwarders[pt.n].poke()
