@@ -37,7 +37,7 @@ var house = rulebook{
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
 		"disk": mechanisms, "checkpoint": mechanisms,
-		"link": mechanisms, "cluster": mechanisms,
+		"link": mechanisms, "link/linktest": mechanisms, "cluster": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
 		"media": domains, "push": domains, "search": domains, "svc/*": domains,
@@ -83,7 +83,8 @@ var house = rulebook{
 		"bongsu/journal/mem":         {"replica/replicatest"},
 		"bongsu/journal/journaltest": {},
 		"bongsu/replica/replicatest": {},
-		"testing":                    {"journal/journaltest", "replica/replicatest"},
+		"bongsu/link/linktest":       {},
+		"testing":                    {"journal/journaltest", "link/linktest", "replica/replicatest"},
 	},
 	// command reaches the layers beneath app through app, except for words.
 	commandMayImport: []int{vocabulary, edges, composition, proof},
