@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,7 @@ type member struct {
 	db   *kv.DB
 	j    *mem.Journal
 	r    *replica.Replica
+	plan atomic.Pointer[mem.Plan] // what goes wrong with its appends; nil: nothing
 
 	mu      sync.Mutex
 	commits []replica.Commit
@@ -73,7 +75,12 @@ func (c *cluster) start(name string) *member {
 	m := c.sites[name]
 	m.boot++
 	m.commits = nil
-	m.j = c.store.Open(nil)
+	m.j = c.store.Open(func(a mem.Attempt) mem.Fault {
+		if plan := m.plan.Load(); plan != nil {
+			return (*plan)(a)
+		}
+		return mem.Fault{}
+	})
 	for p := range m.j.Partitions() {
 		m.j.Lead(journal.Partition(p), c.names[p%len(c.names)] == name)
 	}
