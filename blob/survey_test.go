@@ -43,8 +43,7 @@ func TestBurnedSiteFetchesEverything(t *testing.T) {
 	// As a process that starts with an empty directory.
 	c := n.sites["c"]
 	c.Close()
-	c.link.Restart()
-	c.Mirror = OpenMirror(MirrorConfig{Store: c.store, Link: c.link, Named: named.read, SurveyEvery: 20 * time.Millisecond})
+	c.Mirror = OpenMirror(MirrorConfig{Store: c.store, Link: c.link.Fresh(), Named: named.read, SurveyEvery: 20 * time.Millisecond})
 	t.Cleanup(c.Mirror.Close)
 	eventually(t, "everything is there", func() bool { return c.Status().Blobs == files && c.Status().Lacking == 0 })
 	for _, h := range hashes {

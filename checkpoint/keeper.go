@@ -73,8 +73,8 @@ type Config struct {
 	// Remake is told that the rows of a partition are wrong here: they cannot be read, or a majority of the sites had other ones at a
 	// checkpoint. replica.Remake is one; nil: it is only logged. It must not block.
 	Remake func(p journal.Partition, why error)
-	Clock clock.Clock
-	Log   *slog.Logger
+	Clock  clock.Clock
+	Log    *slog.Logger
 }
 
 func (cfg Config) withDefaults() Config {

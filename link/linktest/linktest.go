@@ -57,8 +57,11 @@ func (s *Site) Down(down bool) { s.change(func() { s.down = down }) }
 // Meddle puts a handler around what the site answers; nil removes it.
 func (s *Site) Meddle(with func(http.Handler) http.Handler) { s.change(func() { s.meddle = with }) }
 
-// Restart forgets what was registered, as a new process of the site would.
-func (s *Site) Restart() { s.change(func() { s.mux = http.NewServeMux() }) }
+// Fresh is the site with nothing registered, as a new process of it finds the link.
+func (s *Site) Fresh() *Site {
+	s.change(func() { s.mux = http.NewServeMux() })
+	return s
+}
 
 func (s *Site) change(do func()) {
 	s.net.mu.Lock()
