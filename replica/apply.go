@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bongsu/errs"
@@ -58,7 +59,8 @@ type partition struct {
 	faulted   bool             // the store has failed once in this run
 	agreedAt  journal.Position // where another site's state was last the same
 
-	visible visible // to views
+	visible visible     // to views
+	formed  atomic.Bool // the first proposal has been decided: others can be
 
 	queue *queue        // towards the journal
 	wake  chan struct{} // tells the sender to look again at what is owed
