@@ -60,6 +60,7 @@ var house = rulebook{
 		"replica":             {"journal", "kv"},
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
 		"blob":                {"disk"},
+		"link/linktest":       {"link"},
 		"checkpoint":          {"disk", "journal", "kv", "replica"},
 		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
 		"account":             {"auth"},       // passwords

@@ -242,6 +242,19 @@ func TestOpenSaysWhyNot(t *testing.T) {
 	eventually(t, "the fetch goes on", func() bool { return n.sites["c"].store.Has(h) })
 }
 
+// spoil changes the bytes of a blob on the disk.
+func spoil(t testing.TB, s *Store, h Hash) {
+	t.Helper()
+	data, err := os.ReadFile(s.path(h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(s.path(h), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Decay does not spread: a copy that is wrong is neither sent nor taken, and is replaced.
 func TestDecayDoesNotSpread(t *testing.T) {
 	named := &catalogue{}
@@ -250,17 +263,7 @@ func TestDecayDoesNotSpread(t *testing.T) {
 	h := n.sites["a"].put(t, data)
 	named.add(h, 1)
 	eventually(t, "it is everywhere", func() bool { return len(n.holders(h)) == 3 })
-	decay := func(s *site) {
-		f, err := os.OpenFile(s.store.path(h), os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if _, err := f.WriteAt([]byte{data[chunk] ^ 1}, chunk); err != nil {
-			t.Fatal(err)
-		}
-	}
-	decay(n.sites["a"])
+	spoil(t, n.sites["a"].store, h)
 	if err := n.sites["b"].store.Remove(h); err != nil {
 		t.Fatal(err)
 	}

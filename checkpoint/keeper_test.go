@@ -16,6 +16,7 @@ import (
 
 	"bongsu/errs"
 	"bongsu/journal"
+	"bongsu/link/linktest"
 	"bongsu/replica"
 )
 
@@ -202,6 +203,37 @@ func TestFetchGoesOnAfterRestart(t *testing.T) {
 	}
 }
 
+// Over real links a site without anything gets a checkpoint.
+func TestFetchOverRealLinks(t *testing.T) {
+	c := newCluster(t, "a")
+	c.add("a", 100)
+	pos := c.checkpoint("a")
+	c.sites["a"].stop()
+	links := linktest.Open(t, "a", "b", "c")
+	keepers := map[string]*Keeper{}
+	for name, dir := range map[string]string{"a": c.sites["a"].dir, "b": t.TempDir(), "c": t.TempDir()} {
+		k, err := Open(Config{Dir: dir, Site: name, Link: links[name], Journal: partitions(1), Interval: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(k.Close)
+		keepers[name] = k
+	}
+	f, err := keepers["c"].Fetch(t.Context(), 0, 1)
+	if err != nil || f == nil || f.Info.Pos != pos {
+		t.Fatalf("%v %v", f, err)
+	}
+	if err := links["a"].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keepers["c"].Fetch(t.Context(), 0, pos+1); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("with a away: %v", err)
+	}
+	if f, err := keepers["b"].Fetch(t.Context(), 0, pos); err != nil || f.Info.Pos != pos {
+		t.Errorf("from c: %v %v", f, err)
+	}
+}
+
 // alone opens a keeper of a third site with nothing, and lets a test meddle with what a and b send.
 func (c *cluster) alone(meddle map[string]func(http.Handler) http.Handler) *Keeper {
 	c.t.Helper()
@@ -338,7 +370,7 @@ var _ Journal = partitions(0)
 
 func (p partitions) Partitions() int { return int(p) }
 
-func (partitions) Leads(journal.Partition) bool { panic("asked") }
+func (partitions) Leads(journal.Partition) bool { return false }
 
 func (partitions) Bounds(context.Context, journal.Partition) (first, last journal.Position, err error) {
 	panic("asked")
