@@ -21,6 +21,7 @@ import (
 	"bongsu/api/client"
 	"bongsu/clock"
 	"bongsu/config"
+	"bongsu/id"
 	"bongsu/journal/jet"
 	"bongsu/kv"
 	"bongsu/obs"
@@ -159,12 +160,12 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	}
 	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
 	s.api, err = client.New(client.Config{
-		Sessions: sessions{s.accounts}, Fresh: s.replica,
+		Sessions: sessions{s.sessions}, Fresh: s.replica, State: s.replica, Site: s.cfg.Site,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
 		Limits: client.Limits{Off: s.cfg.API.RateLimits == "off"},
 		Clock:  s.clock, Log: s.log, Registry: registry,
 	}, client.Routes(client.Endpoints{
-		Meta: client.Meta{PublicURL: s.cfg.PublicURL, Health: s.health, Status: s.status,
+		Meta: client.Meta{Server: id.ServerName(s.cfg.ServerName), Site: s.cfg.Site, PublicURL: s.cfg.PublicURL, Health: s.health, Status: s.status,
 			Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})},
 		Accounts: accounts,
 		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},

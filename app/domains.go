@@ -20,6 +20,7 @@ import (
 // domains are the services behind the edge.
 type domains struct {
 	accounts *account.Service
+	sessions *account.Sessions
 	rooms    *room.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
@@ -44,6 +45,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.rooms.UpdateProfile(user) }})
+	s.sessions = account.NewSessions(s.replica.Rows())
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
 	if err := s.openMedia(data, server); err != nil {
@@ -54,7 +56,13 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
-	return s.replica.Start(ctx, s.feed.Committed)
+	return s.replica.Start(ctx, s.committed)
+}
+
+// committed tells those who remember something of the rows, or wait for them, what has become visible.
+func (s *Server) committed(c replica.Commit) {
+	s.sessions.Committed(c)
+	s.feed.Committed(c)
 }
 
 func (s *Server) openMedia(data *dataDir, server id.ServerName) error {
@@ -89,10 +97,10 @@ func devicesOf(r kv.Reader, user id.UserID) []keys.Device {
 }
 
 // sessions shows the edge who a token belongs to.
-type sessions struct{ accounts *account.Service }
+type sessions struct{ *account.Sessions }
 
 // Authenticate implements client.Sessions.
 func (s sessions) Authenticate(_ context.Context, token string) (client.Session, error) {
-	ses, err := s.accounts.Authenticate(token)
+	ses, err := s.Sessions.Authenticate(token)
 	return client.Session(ses), err
 }
