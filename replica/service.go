@@ -102,7 +102,6 @@ func (pt *partition) arrive() {
 	}
 	pt.mu.Lock()
 	was, back := pt.caught, pt.status.Out != nil
-	pt.caught = true
 	pt.mu.Unlock()
 	if was {
 		return
@@ -116,7 +115,7 @@ func (pt *partition) arrive() {
 		pt.r.outs.Add(-1)
 	}
 	pt.mu.Lock()
-	pt.status.Out = nil
+	pt.caught, pt.status.Out = true, nil // only now: who waits for it submits
 	pt.broadcast()
 	pt.mu.Unlock()
 	pt.r.forwarders[pt.n].poke()
