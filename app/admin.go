@@ -22,7 +22,7 @@ const adminSocket = "admin.sock"
 
 // serveAdmin opens the operator's socket, which also shows what the process spends time and memory on (net/http/pprof). What is left of an earlier run is removed: the directory's lock is ours.
 func (s *Server) serveAdmin(ctx context.Context, data *dataDir) error {
-	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
+	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, append(admin.Routes(s.accounts), admin.SiteRoutes(operator{s})...))
 	if err != nil {
 		return err
 	}
@@ -69,6 +69,9 @@ func Administer(ctx context.Context, dir string, do func(*admin.Client) error) e
 	var f format
 	if err := json.Unmarshal(text, &f); err != nil {
 		return fmt.Errorf("%s: format.json: %w", dir, err)
+	}
+	if f.Cluster != "" {
+		return fmt.Errorf("no server runs on %s: a site of a cluster is asked while it runs; ask another one, or start this one", dir)
 	}
 	cfg := config.Default()
 	cfg.Data, cfg.ServerName, cfg.Site, cfg.Disk.Partitions = dir, f.ServerName, f.Site, f.Partitions

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ import (
 	"bongsu/api/client"
 	"bongsu/clock"
 	"bongsu/config"
+	"bongsu/journal"
 	"bongsu/journal/jet"
 	"bongsu/kv"
 	"bongsu/obs"
@@ -29,7 +31,7 @@ import (
 
 // rulesVersion is the newest version of the state machines' rules that this build knows. Raise it with every change of what
 // apply does, and keep the old behaviour under the old number.
-const rulesVersion = 1
+const rulesVersion = 2
 
 // gcPercent is how much the heap may grow between two collections unless GOGC says otherwise.
 const gcPercent = 50
@@ -45,6 +47,20 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 		// it may run twice as often as usual, and the process stays small.
 		debug.SetGCPercent(gcPercent)
 	}
+	for {
+		err := serve(ctx, cfg, log, stdout)
+		if !errors.Is(err, errReopen) {
+			return err
+		}
+		log.Warn("starting anew", "why", err)
+	}
+}
+
+// errReopen ends a server that has to be opened anew: something that was fixed when it was opened has changed.
+var errReopen = errors.New("the data directory was an old copy of itself")
+
+// serve opens a server and serves until ctx ends or the server has failed.
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.Writer) error {
 	s, err := Open(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -64,6 +80,9 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 
 	select {
 	case err = <-served: // the listener broke
+	case err = <-s.failed:
+		err = errors.Join(err, srv.Close())
+		<-served
 	case <-ctx.Done():
 		log.Info("stopping: finishing what is in flight", "limit", cfg.API.ShutdownTimeout)
 		s.api.Drain()
@@ -92,18 +111,31 @@ type Server struct {
 	log     *slog.Logger
 	clock   clock.Clock
 	started time.Time
+	failed  chan error // gets why the server cannot go on, once
 	api     *client.API
-	journal *jet.Journal
+	journal engine
 	rows    *kv.DB
 	replica *replica.Replica
 	disk    *diskWatch
+	site    *site       // nil on a single node
+	plant   plant       // a weakness, in drills only
+	drained atomic.Bool // by the operator: clients should go elsewhere
 	domains
 	closers []func() error // in the order of opening
 }
 
+// engine is the journal as the server needs it: that of a single node, or of a site that may still be on its way in.
+type engine interface {
+	journal.Journal
+	journal.Bus
+	Leader(p journal.Partition) string // the site that leads p, "" when it is not known
+	Refusing() error                   // why an append would be refused now, or nil
+	Drain(ctx context.Context) error   // gives up what this site leads
+}
+
 // Open builds a server and waits until its state has caught up with its journal.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, err error) {
-	s = &Server{cfg: cfg, log: log, clock: clock.System{}}
+	s = &Server{cfg: cfg, log: log, clock: clock.System{}, failed: make(chan error, 1)}
 	s.started = s.clock.Now()
 	defer func() {
 		if err != nil {
@@ -111,18 +143,20 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 			s = nil
 		}
 	}()
-	data, err := openData(cfg.Data, format{ServerName: cfg.ServerName, Site: cfg.Site, Partitions: cfg.Disk.Partitions})
+	data, err := openData(cfg.Data, format{ServerName: cfg.ServerName, Site: cfg.Site, Cluster: cfg.Cluster.ID, Partitions: cfg.Disk.Partitions})
 	if err != nil {
 		return s, err
 	}
 	s.onClose(func() error { data.close(); return nil })
 
-	registry := obs.NewRegistry()
-	if s.journal, err = jet.Open(jet.Config{Dir: data.join("journal"), ServerName: cfg.Site, Partitions: cfg.Disk.Partitions,
-		Reserve: journalReserve(cfg.Disk), Budget: int64(cfg.Disk.DiskBudget), Log: log}); err != nil {
+	if s.plant, err = planted(log); err != nil {
 		return s, err
 	}
-	s.onClose(s.journal.Close)
+	registry := obs.NewRegistry()
+	if err := s.openJournal(data); err != nil {
+		return s, err
+	}
+	s.journal = s.plant.journal(s.journal, cfg.Site)
 	if s.rows, err = kv.Open(kv.Config{Dir: data.join("rows"), Cache: int64(cfg.Disk.Cache), Log: log}); err != nil {
 		return s, err
 	}
@@ -132,10 +166,27 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	}
 	s.disk = watchDisk(cfg.Data, int64(cfg.Disk.DiskReserve), s.journal.Refusing, log)
 	s.onClose(s.disk.close)
+	s.serveSites()
 	if err := s.serveAdmin(ctx, data); err != nil {
 		return s, err
 	}
 	return s, s.openAPI(registry)
+}
+
+// openJournal opens the journal, and in a cluster the links to the other sites first.
+func (s *Server) openJournal(data *dataDir) error {
+	cfg := jet.Config{Dir: data.join("journal"), ServerName: s.cfg.Site, Partitions: s.cfg.Disk.Partitions,
+		Reserve: journalReserve(s.cfg.Disk), Budget: int64(s.cfg.Disk.DiskBudget), Log: s.log}
+	if s.cfg.Cluster.ID != "" {
+		return s.openSite(data, cfg)
+	}
+	j, err := jet.Open(cfg)
+	if err != nil {
+		return err
+	}
+	s.journal = j
+	s.onClose(j.Close)
+	return nil
 }
 
 // journalReserve is the setting as the journal takes it: there, 0 means the default, and a negative number no reserve.

@@ -7,6 +7,7 @@ import (
 	"bongsu/api/client"
 	"bongsu/auth"
 	"bongsu/blob"
+	"bongsu/checkpoint"
 	"bongsu/ephemeral"
 	"bongsu/feed"
 	"bongsu/id"
@@ -24,20 +25,31 @@ type domains struct {
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
 	feed     *feed.Feed
+	blobs    *blob.Mirror
 	media    *media.Media
+
+	checkpoints *checkpoint.Keeper
 }
 
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
 func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
+	if err := s.openCheckpoints(data); err != nil {
+		return err
+	}
 	s.replica, err = replica.Open(ctx, replica.Config{
-		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Boot: data.boot,
-		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log,
+		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Sites: s.sites(), Boot: data.boot,
+		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
+		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpointEvery,
+		Snapshot: func(snap *replica.Snapshot) { s.checkpoints.Take(snap.Partition(), snap) },
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()},
 	})
 	if err != nil {
 		return err
 	}
 	s.onClose(func() error { s.replica.Close(); return nil })
+	if s.site != nil {
+		s.site.replica.Store(s.replica)
+	}
 
 	server := id.ServerName(s.cfg.ServerName)
 	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
@@ -54,19 +66,31 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
-	return s.replica.Start(ctx, s.feed.Committed)
+	return s.replica.Start(ctx, s.committed)
+}
+
+// committed tells those who listen to commits.
+func (s *Server) committed(c replica.Commit) {
+	s.feed.Committed(c)
+	for _, n := range c.Notes {
+		if n, ok := n.(media.Added); ok {
+			s.blobs.Want(n.Hash)
+		}
+	}
 }
 
 func (s *Server) openMedia(data *dataDir, server id.ServerName) error {
-	blobs, err := blob.Open(blob.Config{Dir: data.join("blobs"), Reserve: int64(s.cfg.Disk.DiskReserve)})
+	store, err := blob.Open(blob.Config{Dir: data.join("blobs"), Reserve: int64(s.cfg.Disk.DiskReserve)})
 	if err != nil {
 		return err
 	}
+	s.blobs = blob.OpenMirror(blob.MirrorConfig{Store: store, Link: s.plant.files(s.peers(), s.clock), Named: media.Named(s.replica), Clock: s.clock, Log: s.log})
+	s.onClose(func() error { s.blobs.Close(); return nil })
 	cache, err := blob.OpenCache(data.join("thumbnails"))
 	if err != nil {
 		return err
 	}
-	s.media = media.New(media.Config{Replica: s.replica, Blobs: blobs, Cache: cache, Server: server, MaxUpload: int64(s.cfg.API.MaxUpload)})
+	s.media = media.New(media.Config{Replica: s.replica, Blobs: s.blobs, Cache: cache, Server: server, MaxUpload: int64(s.cfg.API.MaxUpload)})
 	return nil
 }
 

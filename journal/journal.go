@@ -11,6 +11,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"bongsu/errs"
 )
@@ -71,16 +72,51 @@ type Journal interface {
 	// Read returns the record at pos. It returns ErrTrimmed below First and io.EOF above Last.
 	Read(ctx context.Context, p Partition, pos Position) (Entry, error)
 
-	// Bounds returns the first and the last position of p, as a quorum knows them at some moment during the call. An
-	// empty partition has last == first-1.
+	// Bounds returns the first and the last position of p as this site's engine knows them at some moment during the call. An
+	// empty partition has last == first-1. Over several sites last may lag behind what was acknowledged elsewhere: to be sure of
+	// the end, append a record and follow up to it. It fails when the engine cannot say before ctx ends.
 	Bounds(ctx context.Context, p Partition) (first, last Position, err error)
 
 	// Trim removes all records below pos. It never removes the last record: a pos above Last means Last.
 	Trim(ctx context.Context, p Partition, pos Position) error
 
+	// Leads reports whether this site's engine leads p just now, so that of several sites one does what one should do. It is a
+	// hint: for moments nobody or two may believe it. It is cheap and never blocks. On one node it is true.
+	Leads(p Partition) bool
+
 	// Close waits for what is in flight, ends all Follows and frees all. From then on every call returns ErrClosed; closing
 	// again does nothing.
 	Close() error
+}
+
+// Bus carries passing messages between sites: typing, presence, wake-ups. Nothing is kept and a message arrives at most once
+// at each subscriber, so nothing may depend on one. Every site hears every message, its own included.
+type Bus interface {
+	// Publish sends data to the subscribers of topic at all sites that are connected now. A topic has 1 to MaxTopic bytes of
+	// a-z, 0-9, '-' and '_', in parts separated by dots. It does not wait for anybody to receive it.
+	Publish(topic string, data []byte) error
+
+	// Subscribe calls fn with every message of topic until stop is called, one at a time, in the order of each sender. fn must not block:
+	// what it cannot take in time is dropped. data may be kept.
+	Subscribe(topic string, fn func(data []byte)) (stop func(), err error)
+}
+
+// MaxTopic is the longest topic of a Bus, in bytes.
+const MaxTopic = 64
+
+// CheckTopic says whether a topic has the form that Bus asks for. It returns an *errs.Error of kind Invalid, or nil.
+func CheckTopic(topic string) error {
+	bad := len(topic) > MaxTopic
+	for _, part := range strings.Split(topic, ".") {
+		bad = bad || part == ""
+		for _, c := range []byte(part) {
+			bad = bad || !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_')
+		}
+	}
+	if bad {
+		return errs.New("journal.Bus", errs.Invalid, "", "a topic has 1 to %d bytes of a-z, 0-9, '-' and '_' with dots between, not %q", MaxTopic, topic)
+	}
+	return nil
 }
 
 // DedupWindowSeconds is how long, in seconds, an engine remembers a message id. Repeats after that are caught by the

@@ -42,23 +42,60 @@ type CheckpointFile struct {
 // ErrCheckpoint marks a checkpoint that is damaged or of another kind.
 var ErrCheckpoint = errors.New("replica: checkpoint damaged")
 
-// WriteCheckpoint writes the rows of partition p as they are now to w.
-func (r *Replica) WriteCheckpoint(p journal.Partition, w io.Writer) (info CheckpointInfo, err error) {
+// Snapshot is the rows of one partition at one position. Whoever has it closes it soon: old rows are kept for it.
+type Snapshot struct {
+	view *View
+	p    journal.Partition
+	at   appliedRow
+	of   int
+}
+
+// Snapshot takes the rows of partition p as they are now.
+func (r *Replica) Snapshot(p journal.Partition) (s *Snapshot, err error) {
 	defer kv.Recover(&err)
 	view := r.View()
-	defer view.Close()
-	a, ok := decodeApplied(view.Get(appliedKey(p)))
+	defer func() {
+		if s == nil {
+			view.Close()
+		}
+	}()
+	at, ok := decodeApplied(view.Get(appliedKey(p)))
 	if !ok {
-		return info, fmt.Errorf("replica: partition %d has no state yet", p)
+		return nil, fmt.Errorf("replica: partition %d has no state yet", p)
 	}
-	info = CheckpointInfo{Partition: p, Partitions: len(r.parts), Pos: a.pos, Digest: a.digest, record: a.record}
+	return &Snapshot{view: view, p: p, at: at, of: len(r.parts)}, nil
+}
+
+// Partition is whose rows these are; Pos their position.
+func (s *Snapshot) Partition() journal.Partition { return s.p }
+
+// Pos is the position of the rows.
+func (s *Snapshot) Pos() journal.Position { return s.at.pos }
+
+// Close frees the snapshot.
+func (s *Snapshot) Close() { s.view.Close() }
+
+// WriteCheckpoint writes the rows of partition p as they are now to w.
+func (r *Replica) WriteCheckpoint(p journal.Partition, w io.Writer) (CheckpointInfo, error) {
+	s, err := r.Snapshot(p)
+	if err != nil {
+		return CheckpointInfo{}, err
+	}
+	defer s.Close()
+	return s.Write(w)
+}
+
+// Write writes the checkpoint to w.
+func (s *Snapshot) Write(w io.Writer) (info CheckpointInfo, err error) {
+	defer kv.Recover(&err)
+	info = CheckpointInfo{Partition: s.p, Partitions: s.of, Pos: s.at.pos, Digest: s.at.digest, record: s.at.record}
 	whole, state := sha256.New(), sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, whole), 256<<10)
 	out.WriteString(checkpointMagic)
 	out.Write(info.header())
 	put := func(kr keyRange, h hash.Hash) {
 		var n []byte
-		for k, v := range view.Scan(kr.lo, kr.hi) {
+		for k, v := range s.view.Scan(kr.lo, kr.hi) {
 			n = binary.AppendUvarint(binary.AppendUvarint(n[:0], uint64(len(k))), uint64(len(v)))
 			for _, part := range [...][]byte{n, k, v} {
 				out.Write(part) // errors stay in the writer until Flush
@@ -69,11 +106,11 @@ func (r *Replica) WriteCheckpoint(p journal.Partition, w io.Writer) (info Checkp
 			info.Rows++
 		}
 	}
-	for _, kr := range stateRanges(p, len(r.parts)) {
+	for _, kr := range stateRanges(s.p, s.of) {
 		put(kr, state)
 	}
 	out.WriteByte(0)
-	put(derivedRange(p), nil)
+	put(derivedRange(s.p), nil)
 	out.WriteByte(0)
 	state.Sum(info.StateHash[:0])
 	out.Write(info.StateHash[:])
@@ -229,23 +266,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// restore loads the partition's rows from a checkpoint, since the journal begins at first > 1.
-func (pt *partition) restore(get func(journal.Partition) (*CheckpointFile, error), first, last journal.Position) error {
-	var file *CheckpointFile
-	var err error
-	if get != nil {
-		file, err = get(pt.n)
-	}
-	switch {
-	case err != nil:
-		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
-	case file == nil:
-		return fmt.Errorf("replica: partition %d: the journal begins at %d and there is no checkpoint: restore from a backup", pt.n, first)
-	case file.Info.Partition != pt.n || file.Info.Partitions != pt.of:
-		return fmt.Errorf("replica: %s is of partition %d of %d", file.Path, file.Info.Partition, file.Info.Partitions)
-	case file.Info.Pos+1 < first || file.Info.Pos > last:
-		return fmt.Errorf("replica: %s is at %d, the journal goes from %d to %d", file.Path, file.Info.Pos, first, last)
-	}
+// restore loads the partition's rows from a checkpoint. There must be none before.
+func (pt *partition) restore(file *CheckpointFile) error {
 	pt.logger().Info("loading a checkpoint", "pos", file.Info.Pos, "path", file.Path)
 	f, err := os.Open(file.Path)
 	if err != nil {

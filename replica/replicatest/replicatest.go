@@ -33,7 +33,7 @@ type Options struct {
 	Queue       int
 	EveryRecord bool
 	Observer    bool
-	Checkpoint  func(journal.Partition) (*replica.CheckpointFile, error)
+	Checkpoint  func(context.Context, journal.Partition, journal.Position) (*replica.CheckpointFile, error)
 	AllowBugs   bool // the test plants failing machines or divergence
 }
 
@@ -75,6 +75,9 @@ func Start(t testing.TB, o Options) (r *replica.Replica, stop func()) {
 		Boot: o.Boot, Sites: o.Sites, Queue: o.Queue, Clock: o.Clock, Checkpoint: o.Checkpoint, EveryRecord: o.EveryRecord, Observer: o.Observer})
 	if err == nil {
 		err = r.Start(ctx, o.Sink)
+	}
+	if err == nil {
+		err = r.Ready(ctx)
 	}
 	if err != nil {
 		t.Fatal(err)
