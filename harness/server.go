@@ -140,7 +140,10 @@ func (s *Server) Begin() error {
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			if strings.Contains(lines.Text(), "ready on http://") {
-				ready <- nil
+				select {
+				case ready <- nil:
+				default: // a site that had to open its data anew says it again
+				}
 			}
 		}
 		s.end = cmd.Wait()
