@@ -41,7 +41,7 @@ type Server struct {
 	port int
 
 	cmd   *exec.Cmd
-	tail  *lastLine // of the running process
+	tail  *lastLine  // of the running process
 	ready chan error // nil when the ready line has come
 	done  chan struct{}
 	end   error // of the process; valid after done
