@@ -196,7 +196,7 @@ func (d *drill) step(ctx context.Context, s step) (sound bool, err error) {
 		return false, ctx.Err()
 	}
 	in.Settled = d.rec.now()
-	if settled != nil {
+	if in.unhealed = settled != nil; in.unhealed {
 		d.find(5, fmt.Sprintf("slow: after %s %v", s.fault.Name, settled))
 	} else if err := d.untilBack(ctx, in.Settled); err != nil {
 		return false, err

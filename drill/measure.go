@@ -25,6 +25,7 @@ type Incident struct {
 
 	leaders  []string
 	minority bool
+	unhealed bool // the sites did not become well again within settleWithin
 }
 
 // Recovery is what an incident did to the writes of one partition.
@@ -38,12 +39,12 @@ type Recovery struct {
 }
 
 func (in *Incident) String() string {
-	if !in.minority {
-		return fmt.Sprintf("%s: all well %v after the sites came back", in.Name, short(in.Settled-in.Healed))
+	if !in.minority || in.unhealed {
+		return fmt.Sprintf("%s: healed: %s", in.Name, in.HealedIn())
 	}
 	back, gap := in.worst()
-	return fmt.Sprintf("%s: writes back after %v (others paused %v), clients after %v, healed in %v, pause at the return %v", in.Name,
-		short(back), short(gap), short(longest(in.Clients)), short(in.Settled-in.Healed), short(in.stall()))
+	return fmt.Sprintf("%s: writes back after %v (others paused %v), clients after %v, healed: %s, pause at the return %v", in.Name,
+		short(back), short(gap), short(longest(in.Clients)), in.HealedIn(), short(in.stall()))
 }
 
 // worst are the longest time until writes were back, and the longest interruption of a partition that was not led by the lost.
@@ -197,7 +198,12 @@ func (in *Incident) ClientsBack() string {
 func (in *Incident) Away() string { return short(in.Healed - in.At).String() }
 
 // HealedIn is how long it took until all sites had everything.
-func (in *Incident) HealedIn() string { return short(in.Settled - in.Healed).String() }
+func (in *Incident) HealedIn() string {
+	if in.unhealed {
+		return "never"
+	}
+	return short(in.Settled - in.Healed).String()
+}
 
 // AtReturn is the longest pause of writes at the return.
 func (in *Incident) AtReturn() string {

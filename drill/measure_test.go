@@ -96,6 +96,7 @@ func TestPromiseOf(t *testing.T) {
 		"duplicate: \"a\" happened as $1 and as $2":                                3,
 		"two answers: \"a\"":                                                       3,
 		"gap: 3 events before $x never came, in the stream of a in !r":             4,
+		"anew: 2 times a was sent a room anew":                                     4,
 		"reordered: $x came late":                                                  4,
 		"differs: a and b: !r: gap: the last 1 events never came":                  4,
 		"not linearizable: k1: …":                                                  4,

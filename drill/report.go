@@ -89,7 +89,7 @@ func promiseOf(finding string) int {
 		return 1
 	case "duplicate", "two answers", "echo":
 		return 3
-	case "gap", "reordered", "invented", "differs", "not linearizable", "unchecked", "paging back differs from paging forward":
+	case "gap", "reordered", "anew", "invented", "differs", "not linearizable", "unchecked", "paging back differs from paging forward":
 		return 4
 	case "slow":
 		return 5

@@ -90,12 +90,12 @@ func (v *view) table(r *Report) {
 	fmt.Fprintf(w, "\nFAULT\tWRITES BACK\tOTHERS PAUSED\tCLIENTS BACK\tHEALED IN\tPAUSE AT RETURN\n")
 	for _, in := range r.Incidents {
 		if !in.minority {
-			fmt.Fprintf(w, "%s\t-\t-\t-\t%v\t-\n", in.Name, short(in.Settled-in.Healed))
+			fmt.Fprintf(w, "%s\t-\t-\t-\t%s\t-\n", in.Name, in.HealedIn())
 			continue
 		}
 		back, others := in.worst()
-		fmt.Fprintf(w, "%s\t%v\t%v\t%v\t%v\t%v\n", in.Name, short(back), short(others), short(longest(in.Clients)),
-			short(in.Settled-in.Healed), short(in.stall()))
+		fmt.Fprintf(w, "%s\t%v\t%v\t%v\t%s\t%v\n", in.Name, short(back), short(others), short(longest(in.Clients)),
+			in.HealedIn(), short(in.stall()))
 	}
 	if s := r.Recovery; s != nil && s.N > 1 {
 		fmt.Fprintf(w, "\nwrites back after a loss, all partitions:\tmin %v\tmedian %v\tmax %v\t(%d)\n", short(s.Min), short(s.Median), short(s.Max), s.N)

@@ -156,6 +156,9 @@ func (c *check) streams() {
 			}
 		}
 	}
+	for client, n := range c.h.Anew {
+		c.find("anew: %d times %s was sent a room anew, although its token was good", n, client)
+	}
 }
 
 // compare says where a stream leaves the order of the room, or "".

@@ -90,6 +90,7 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 		"stream swaps":        {func(h *History, _ *Truth) { s := streamOf(h); s[4], s[5] = s[5], s[4] }, "reordered: $a-3"},
 		"stream of strangers": {func(h *History, _ *Truth) { set(h, append(streamOf(h), Seen{ID: "$y"})) }, "invented: $y"},
 		"room not in stream":  {func(h *History, _ *Truth) { delete(h.Streams["b"], "!r") }, "does not show it"},
+		"sent anew":           {func(h *History, _ *Truth) { h.Anew["a"] = 2 }, "anew: 2 times a"},
 		"no local echo":       {func(h *History, _ *Truth) { h.Streams["a"]["!r"][2].Echo = "" }, "echo: a"},
 		"state lost":          {func(_ *History, tr *Truth) { tr.States["s"] = "1" }, "lost: state s"},
 		"state gone":          {func(_ *History, tr *Truth) { delete(tr.States, "s") }, "lost: state s"},

@@ -57,7 +57,11 @@ func (f *Follower) Step(ctx context.Context, timeout time.Duration) bool {
 	for room, r := range r.Rooms.Join {
 		events := r.Timeline.Events
 		last := f.h.last(f.Name, room)
-		if r.Timeline.Limited || last == "" && r.Timeline.Prev != "" {
+		known := slices.IndexFunc(events, func(e Event) bool { return e.ID == last })
+		if known >= 0 && r.Timeline.Limited { // a client begins the room anew, and nobody sees anything twice
+			f.h.with(func() { f.h.Anew[f.Name]++ })
+			events = events[known+1:]
+		} else if r.Timeline.Limited || last == "" && r.Timeline.Prev != "" {
 			missed, err := f.missed(ctx, room, r.Timeline.Prev, last)
 			if err != nil {
 				if ctx.Err() == nil {

@@ -56,6 +56,7 @@ type History struct {
 	Claims   []Claim                      // acknowledged
 	ToDevice map[string]ToDevice          // by marker
 	Inbox    map[string][]string          // markers of the messages to a device as they came, by client
+	Anew     map[string]int               // rooms that were sent from their beginning to somebody who had them, by client
 	Wrong    []string                     // answers that no client should get
 }
 
@@ -65,6 +66,7 @@ func NewHistory() *History {
 		Sends: map[string]Sent{}, Streams: map[string]map[string][]Seen{}, Joins: map[string]map[string]bool{},
 		States: map[string][]Write{}, Data: map[string][]Write{}, Files: map[string][sha256.Size]byte{},
 		Keys: map[string]string{}, ToDevice: map[string]ToDevice{}, Inbox: map[string][]string{},
+		Anew: map[string]int{},
 	}
 }
 

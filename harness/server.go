@@ -142,7 +142,7 @@ func (s *Server) Begin() error {
 			if strings.Contains(lines.Text(), "ready on http://") {
 				select {
 				case ready <- nil:
-				default:
+				default: // a site that had to open its data anew says it again
 				}
 			}
 		}
