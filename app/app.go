@@ -138,7 +138,10 @@ type engine interface {
 
 // Open builds a server and waits until its state has caught up with its journal.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, err error) {
-	s = &Server{cfg: cfg, log: log, clock: clock.System{}, failed: make(chan error, 1)}
+	s = &Server{cfg: cfg, log: log, failed: make(chan error, 1)}
+	if s.clock, err = machineClock(log); err != nil {
+		return nil, err
+	}
 	s.started = s.clock.Now()
 	defer func() {
 		if err != nil {

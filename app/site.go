@@ -25,6 +25,7 @@ type site struct {
 	settings cluster.Settings
 	link     *link.Link
 	member   *cluster.Member
+	until    time.Time                       // when the site's certificate ends
 	replica  atomic.Pointer[replica.Replica] // nil until it is open
 }
 
@@ -42,6 +43,7 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	st.until = credentials.Until
 	st.link, err = link.Open(link.Config{Site: s.cfg.Site, Cluster: c.ID, Version: obs.ReadBuild().String(),
 		Listen: c.LinkListen, Peers: st.settings.Peers(), Credentials: credentials, Clock: s.clock, Log: s.log})
 	if err != nil {

@@ -51,6 +51,7 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server until it is interrupted."`
 	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running server under load, and check what it promises."`
+	Doctor  doctorCmd  `cmd:"" help:"Look at all sites, and say what would be missed if one burned."`
 	Cluster clusterCmd `cmd:"" help:"Make and look after the sites of a cluster."`
 	Drill   drillCmd   `cmd:"" help:"Burn sites of a cluster under load, and check every promise."`
 	Version versionCmd `cmd:"" help:"Print what was built."`
