@@ -97,7 +97,8 @@ type Journal struct {
 	closed  bool
 	eng     *engine       // nil while there is none
 	broken  error         // why there will be none again
-	changed chan struct{} // closed and replaced when one of the three changes
+	full    bool          // there is none until there is space on the disk
+	changed chan struct{} // closed and replaced when one of these changes
 }
 
 var _ journal.Journal = (*Journal)(nil)
@@ -239,10 +240,13 @@ func (j *Journal) enter(ctx context.Context, p journal.Partition) error {
 }
 
 // engine waits until there is an engine.
-func (j *Journal) engine(ctx context.Context) (*engine, error) {
+func (j *Journal) engine(ctx context.Context) (*engine, error) { return j.await(ctx, false) }
+
+// await is engine; an append does not wait for space on the disk.
+func (j *Journal) await(ctx context.Context, appending bool) (*engine, error) {
 	for {
 		j.mu.Lock()
-		e, broken, changed := j.eng, j.broken, j.changed
+		e, broken, full, changed := j.eng, j.broken, j.full, j.changed
 		j.mu.Unlock()
 		if err := j.ended(ctx); err != nil {
 			return nil, err
@@ -252,6 +256,9 @@ func (j *Journal) engine(ctx context.Context) (*engine, error) {
 		}
 		if e != nil {
 			return e, nil
+		}
+		if full && appending {
+			return nil, journal.ErrFull
 		}
 		select {
 		case <-changed:
@@ -273,9 +280,11 @@ func (j *Journal) ended(ctx context.Context) error {
 }
 
 // setEngine replaces the engine, or says with broken that there will be none again.
-func (j *Journal) setEngine(e *engine, broken error) {
+func (j *Journal) setEngine(e *engine, broken error) { j.replaceEngine(e, broken, false) }
+
+func (j *Journal) replaceEngine(e *engine, broken error, full bool) {
 	j.mu.Lock()
-	j.eng, j.broken = e, broken
+	j.eng, j.broken, j.full = e, broken, full
 	close(j.changed)
 	j.changed = make(chan struct{})
 	j.mu.Unlock()

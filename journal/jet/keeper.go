@@ -52,7 +52,7 @@ func (j *Journal) keep() {
 func (j *Journal) heal(e *engine) *engine {
 	if errors.Is(e.ill(), errNoSpace) {
 		if j.cfg.Cluster != nil { // the others go on without it
-			j.setEngine(nil, nil)
+			j.replaceEngine(nil, nil, true)
 			e.stop()
 		}
 		for freeSpace(j.cfg.Dir) < max(j.cfg.Reserve, journal.MaxRecord) {
