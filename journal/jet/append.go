@@ -108,7 +108,7 @@ func (j *Journal) appendable(e *engine, size int) error {
 	switch err := e.ill(); {
 	case errors.Is(err, errNoSpace):
 		return journal.ErrFull
-	case errors.Is(err, errWrite), errors.Is(err, journal.ErrDamaged):
+	case err != nil && !errors.Is(err, errStopped):
 		return err
 	}
 	if j.cfg.Budget > 0 && j.used.Load()+int64(size) > j.cfg.Budget {

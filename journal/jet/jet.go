@@ -1,24 +1,27 @@
 // Package jet is the journal on NATS JetStream, embedded in the process. It is the only importer of NATS.
 //
-// Each partition is a stream of one replica in files, strictly append-only, trimmed only from the front. The engine syncs every
-// record to disk before it acknowledges (SyncAlways), has no TCP port, and is reached through connections within the
-// process.
+// Each partition is a stream in files, strictly append-only, trimmed only from the front: of one replica on a single node, of one in
+// each site in a cluster, where the engines of the sites elect leaders and replicate. The engine syncs every record to disk before
+// it acknowledges (SyncAlways) and is reached through connections within the process.
 //
 // Invariants:
-//   - An acknowledged position is remembered beside the engine's files (marks.go), so that a tail that was acknowledged and has
-//     gone is told from one that was torn by a crash before anybody heard of it.
 //   - Before the engine sees its files, at every start, all of them are read and checked without changing a byte (scan.go): an
-//     engine that rebuilds its index would cut a block at the first bad record and drop what follows. After it has started, its
-//     own view must be the same: no holes, the same first and last.
-//   - A data directory never changes engine mode: manifest.go refuses what is not its own.
+//     engine that rebuilds its index would cut a block at the first bad record and drop what follows. In a cluster the same goes for
+//     what it has promised to the other sites (books.go), and all this happens before routes open.
+//   - Beside the engine's files lower bounds of what they must show are kept (marks.go): on one node what was acknowledged, in a
+//     cluster what the replica here has shown as committed. So a tail that has gone is told from one that was torn by a crash before
+//     anybody heard of it. After the start the engine's own view is held against them too (engine.go, sight.go).
+//   - What followers and readers are given is on a quorum: replicas apply nothing else.
+//   - A data directory never changes engine mode, cluster or site: manifest.go refuses what is not its own.
 //   - Every record carries a checksum of ours (frame.go), verified at every start and on every read.
 //   - A failing engine never ends the process. When the disk was full and has space again the engine is restarted (keeper.go);
 //     after any other write error nothing is appended until the process is started anew, since a disk that has failed to sync may
-//     show what it does not hold.
+//     show what it does not hold. In a cluster such an engine is stopped, and the other sites go on.
 //
-// Limits: one node. Memory: the engine keeps the block being written (up to 8 MiB) of each partition, the message ids of the last
-// two minutes (about 150 bytes each), and one page of history for each follower (pageBytes). It relies on a file system where
-// syncing a new file makes its name durable too, as ext4, xfs and btrfs do.
+// Limits: one process for each site, three or five sites. Memory: the engine keeps the block being written (up to 8 MiB) of each
+// partition, the message ids of the last two minutes (about 150 bytes each), and one page of history for each follower (pageBytes).
+// It relies on a file system where syncing a new file makes its name durable too, as ext4, xfs and btrfs do. A cluster's engine has a
+// port for clients on the loopback interface, with a random password: it opens its routes only after such a port.
 package jet
 
 import (
@@ -104,7 +107,8 @@ type Journal struct {
 var _ journal.Journal = (*Journal)(nil)
 
 // Open opens the journal in c.Dir, or makes a new one in a directory that is empty or absent. It returns ErrDamaged when
-// records are missing or fail their checksum, without having changed anything.
+// records are missing or fail their checksum, without having changed anything. In a cluster it opens the routes and does not wait for
+// other sites: reads and appends do. Whoever calls it has made sure that this site may vote (an emptied one not before its time).
 func Open(c Config) (*Journal, error) {
 	c = c.withDefaults()
 	if c.Dir == "" || c.Partitions < 1 || c.Partitions > 1024 {

@@ -30,8 +30,8 @@ func (j *Journal) keep() {
 		case <-sick:
 			j.log.Error("the journal cannot append", "err", e.ill())
 			switch {
-			case j.cfg.Cluster != nil && (errors.Is(e.ill(), errWrite) || errors.Is(e.ill(), journal.ErrDamaged)):
-				// It must neither lead nor vote, and the other sites need neither of it.
+			case j.cfg.Cluster != nil && !errors.Is(e.ill(), errNoSpace) && !errors.Is(e.ill(), errStopped):
+				// It must neither lead nor vote any more, and the other sites need neither of it.
 				j.setEngine(nil, e.ill())
 				e.stop()
 				sick = nil
