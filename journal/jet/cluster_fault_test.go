@@ -23,10 +23,13 @@ import (
 // With siteConfig set the test binary plays one site of a cluster, until it is killed or its input ends.
 const siteConfig = "JET_SITE"
 
+// childConfig is what of a Config gets to another process.
 type childConfig struct {
-	Dir        string
-	Partitions int
-	Cluster    Cluster
+	Dir                string
+	Partitions         int
+	Name, Site, Listen string
+	Sites, Routes      []string
+	Timers             Timers
 }
 
 func playSite(config string) error {
@@ -34,7 +37,8 @@ func playSite(config string) error {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
-	j, err := Open(quiet(Config{Dir: c.Dir, Partitions: c.Partitions, Cluster: &c.Cluster, Reserve: -1}))
+	j, err := Open(quiet(Config{Dir: c.Dir, Partitions: c.Partitions, Reserve: -1,
+		Cluster: &Cluster{Name: c.Name, Site: c.Site, Sites: c.Sites, Listen: c.Listen, Routes: c.Routes, Timers: c.Timers}}))
 	if err != nil {
 		return err
 	}
@@ -56,7 +60,8 @@ type child struct {
 func (c *trio) spawn(site string) *child {
 	c.t.Helper()
 	conf := c.conf[site]
-	b, err := json.Marshal(childConfig{conf.Dir, conf.Partitions, *conf.Cluster})
+	k := conf.Cluster
+	b, err := json.Marshal(childConfig{conf.Dir, conf.Partitions, k.Name, k.Site, k.Listen, k.Sites, k.Routes, k.Timers})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -74,19 +79,19 @@ func (c *trio) spawn(site string) *child {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	k := &child{cmd: cmd, in: in}
+	process := &child{cmd: cmd, in: in}
 	ready := make(chan bool, 1)
 	go func() {
 		s := bufio.NewScanner(out)
 		ready <- s.Scan() && s.Text() == "ready"
 	}()
-	c.t.Cleanup(k.kill)
+	c.t.Cleanup(process.kill)
 	go func() {
 		if !<-ready {
 			c.t.Errorf("%s did not get ready", site)
 		}
 	}()
-	return k
+	return process
 }
 
 // kill is kill -9.
