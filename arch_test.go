@@ -36,8 +36,8 @@ var house = rulebook{
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
-		"link": mechanisms, "cluster": mechanisms,
 		"disk": mechanisms, "checkpoint": mechanisms,
+		"link": mechanisms, "link/linktest": mechanisms, "cluster": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
 		"media": domains, "push": domains, "search": domains, "svc/*": domains,
@@ -60,7 +60,8 @@ var house = rulebook{
 		"replica":             {"journal", "kv"},
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
 		"blob":                {"disk"},
-		"checkpoint":          {"disk", "journal", "replica"},
+		"link/linktest":       {"link"},
+		"checkpoint":          {"disk", "journal", "kv", "replica"},
 		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
 		"account":             {"auth"},       // passwords
 		"push":                {"account", "room"},
@@ -84,7 +85,8 @@ var house = rulebook{
 		"bongsu/journal/mem":         {"replica/replicatest"},
 		"bongsu/journal/journaltest": {},
 		"bongsu/replica/replicatest": {},
-		"testing":                    {"journal/journaltest", "replica/replicatest"},
+		"bongsu/link/linktest":       {},
+		"testing":                    {"journal/journaltest", "link/linktest", "replica/replicatest"},
 	},
 	// command reaches the layers beneath app through app, except for words.
 	commandMayImport: []int{vocabulary, edges, composition, proof},

@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"bongsu/api/client"
 	"bongsu/clock"
 	"bongsu/config"
+	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/journal/jet"
 	"bongsu/kv"
@@ -52,12 +54,13 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 		if !errors.Is(err, errReopen) {
 			return err
 		}
-		log.Warn("starting anew", "why", err)
+		log.Warn("opening anew", "why", err)
+		stdout = io.Discard // the ready line was written
 	}
 }
 
 // errReopen ends a server that has to be opened anew: something that was fixed when it was opened has changed.
-var errReopen = errors.New("the data directory was an old copy of itself")
+var errReopen = errors.New("this run got another number")
 
 // serve opens a server and serves until ctx ends or the server has failed.
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.Writer) error {
@@ -208,15 +211,19 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	if err := registry.Register(s.collector()); err != nil {
 		return err
 	}
+	meta, err := s.meta()
+	if err != nil {
+		return err
+	}
+	meta.Metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
 	s.api, err = client.New(client.Config{
-		Sessions: sessions{s.accounts}, Fresh: s.replica,
+		Sessions: sessions{s.accounts}, Fresh: s.replica, State: s.replica, Site: s.cfg.Site,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
 		Limits: client.Limits{Off: s.cfg.API.RateLimits == "off"},
 		Clock:  s.clock, Log: s.log, Registry: registry,
 	}, client.Routes(client.Endpoints{
-		Meta: client.Meta{PublicURL: s.cfg.PublicURL, Health: s.health, Status: s.status,
-			Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})},
+		Meta:     meta,
 		Accounts: accounts,
 		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
 		Keys:     client.Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
@@ -225,6 +232,26 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	}))
 	s.Handler = s.api
 	return err
+}
+
+// meta is what the server says of itself and of the other sites.
+func (s *Server) meta() (client.Meta, error) {
+	m := client.Meta{Server: id.ServerName(s.cfg.ServerName), PublicURL: s.cfg.PublicURL, Site: s.cfg.Site, Health: s.health, Status: s.status}
+	if s.site == nil {
+		return m, nil
+	}
+	m.SiteState = s.siteState
+	for _, o := range s.site.settings.Sites {
+		if o.URL != "" {
+			m.Sites = append(m.Sites, client.Site{Name: o.Name, BaseURL: o.URL})
+		}
+	}
+	seed, err := s.site.settings.Secret("signing key")
+	if err != nil {
+		return m, err
+	}
+	m.Signer = ed25519.NewKeyFromSeed(seed)
+	return m, nil
 }
 
 // Close closes everything in reverse order.

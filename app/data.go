@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bongsu/clock"
 )
 
 // dataFormat is the version of the data directory's layout. A build opens its own version only.
@@ -134,6 +136,10 @@ func (d *dataDir) nextBoot() error {
 		if d.boot, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err != nil {
 			return fmt.Errorf("%s: %w", d.join("boot"), err)
 		}
+	} else {
+		// A site that begins with an empty disk may have had runs before, whose numbers are not known here. They began with an
+		// earlier time, and nobody starts a server every second.
+		d.boot = uint64(clock.System{}.Now().Unix()) << 16
 	}
 	_, err = d.raiseBoot(d.boot)
 	return err

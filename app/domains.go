@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 
 	"bongsu/account"
 	"bongsu/api/client"
@@ -61,7 +62,8 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	if err := s.openMedia(data, server); err != nil {
 		return err
 	}
-	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) }})
+	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) },
+		Bus: s.journal, Origin: fmt.Sprintf("%s/%d", s.cfg.Site, data.boot), Log: s.log})
 	s.onClose(func() error { s.typing.Close(); return nil })
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})

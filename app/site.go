@@ -82,7 +82,7 @@ func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.J
 		return nil, err
 	}
 	if now := st.member.Boot(); now != boot {
-		return nil, fmt.Errorf("%w: there were later runs than its last", errReopen)
+		return nil, fmt.Errorf("%w: the other sites remember later runs of this site than its data directory does", errReopen)
 	}
 	j, err := jet.Open(cfg)
 	if err != nil {
@@ -180,6 +180,16 @@ func (s *Server) sites() []string {
 		return nil
 	}
 	return s.site.settings.Names()
+}
+
+// siteState is how a site looks from here.
+func (s *Server) siteState(name string) string {
+	for _, h := range s.site.link.Heard() {
+		if h.Site == name && h.Err != nil {
+			return "unknown"
+		}
+	}
+	return "up"
 }
 
 // stamps says whether this site's clock may move the time of the state.

@@ -19,9 +19,11 @@ import (
 
 func noise(n int) []byte {
 	data := make([]byte, n)
-	for i := range data {
-		data[i] = byte(rand.Uint32())
+	var seed [32]byte
+	for i := range seed {
+		seed[i] = byte(rand.Uint32())
 	}
+	_, _ = rand.NewChaCha8(seed).Read(data) // never fails
 	return data
 }
 
@@ -69,7 +71,7 @@ func TestPutReachesAMajority(t *testing.T) {
 		t.Run(fmt.Sprint(len(c.sites), " without ", c.down), func(t *testing.T) {
 			n := newNetwork(t, &catalogue{}, nil, c.sites...)
 			for _, name := range c.down {
-				n.set(name, func(s *site) { s.down = true })
+				n.sites[name].link.Down(true)
 			}
 			for _, size := range []int{0, 1, 3*chunk + 17} {
 				h, _, err := n.sites["a"].Put(t.Context(), bytes.NewReader(noise(size)), 1<<30)
@@ -124,7 +126,7 @@ func TestPutTriesTheNextSite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNetwork(t, &catalogue{}, nil, "a", "b", "c")
-			n.set("b", func(s *site) { s.meddle = c.meddle })
+			n.sites["b"].link.Meddle(c.meddle)
 			h := n.sites["a"].put(t, noise(5*chunk))
 			if got := fmt.Sprint(n.holders(h)); got != "[a c]" {
 				t.Errorf("kept at %v", got)
@@ -150,8 +152,8 @@ func TestPutsDoNotWaitForEachOther(t *testing.T) {
 			h.ServeHTTP(w, r)
 		})
 	}
-	n.set("b", func(s *site) { s.meddle = hang })
-	n.set("c", func(s *site) { s.meddle = hang })
+	n.sites["b"].link.Meddle(hang)
+	n.sites["c"].link.Meddle(hang)
 	var wg sync.WaitGroup
 	wg.Go(func() { n.sites["a"].put(t, slow) })
 	<-reached
@@ -174,7 +176,7 @@ func TestPutEndsWithItsContext(t *testing.T) {
 		})
 	}
 	for _, peer := range []string{"b", "c"} {
-		n.set(peer, func(s *site) { s.meddle = hang })
+		n.sites[peer].link.Meddle(hang)
 	}
 	if _, _, err := n.sites["a"].Put(ctx, bytes.NewReader(noise(100)), 1000); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
@@ -184,11 +186,11 @@ func TestPutEndsWithItsContext(t *testing.T) {
 // What is not here is fetched when asked for: one fetch however many ask.
 func TestOpenFetches(t *testing.T) {
 	n := newNetwork(t, &catalogue{}, func(c *MirrorConfig) { c.Named = nil }, "a", "b", "c")
-	n.set("b", func(s *site) { s.down = true })
+	n.sites["b"].link.Down(true)
 	data := noise(3 * chunk)
 	h := n.sites["a"].put(t, data) // at a and c
-	n.set("b", func(s *site) { s.down = false })
-	before := n.sites["a"].asked["GET"] + n.sites["c"].asked["GET"]
+	n.sites["b"].link.Down(false)
+	before := n.sites["a"].link.Asked("GET") + n.sites["c"].link.Asked("GET")
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -198,9 +200,7 @@ func TestOpenFetches(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if asked := n.sites["a"].asked["GET"] + n.sites["c"].asked["GET"] - before; asked > 8 || asked == 0 {
+	if asked := n.sites["a"].link.Asked("GET") + n.sites["c"].link.Asked("GET") - before; asked > 8 || asked == 0 {
 		t.Errorf("%d requests", asked)
 	}
 	if got := n.holders(h); len(got) != 3 {
@@ -210,16 +210,16 @@ func TestOpenFetches(t *testing.T) {
 
 func TestOpenSaysWhyNot(t *testing.T) {
 	n := newNetwork(t, &catalogue{}, func(c *MirrorConfig) { c.Named = nil }, "a", "b", "c")
-	n.set("c", func(s *site) { s.down = true })
+	n.sites["c"].link.Down(true)
 	h := n.sites["a"].put(t, []byte("x"))
-	n.set("c", func(s *site) { s.down = false })
-	n.set("a", func(s *site) { s.down = true })
-	n.set("b", func(s *site) { s.down = true })
+	n.sites["c"].link.Down(false)
+	n.sites["a"].link.Down(true)
+	n.sites["b"].link.Down(true)
 	if _, err := n.sites["c"].Open(t.Context(), h); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("while the sites that have it are down: %v", err)
 	}
-	n.set("a", func(s *site) { s.down = false })
-	n.set("b", func(s *site) { s.down = false })
+	n.sites["a"].link.Down(false)
+	n.sites["b"].link.Down(false)
 	none, err := ParseHash(strings.Repeat("0", 64))
 	if err != nil {
 		t.Fatal(err)
@@ -231,8 +231,8 @@ func TestOpenSaysWhyNot(t *testing.T) {
 	hang := func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-release; h.ServeHTTP(w, r) })
 	}
-	n.set("a", func(s *site) { s.meddle = hang })
-	n.set("b", func(s *site) { s.meddle = hang })
+	n.sites["a"].link.Meddle(hang)
+	n.sites["b"].link.Meddle(hang)
 	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := n.sites["c"].Open(soon, h); !errs.Is(err, errs.Unavailable) {
@@ -240,6 +240,19 @@ func TestOpenSaysWhyNot(t *testing.T) {
 	}
 	close(release)
 	eventually(t, "the fetch goes on", func() bool { return n.sites["c"].store.Has(h) })
+}
+
+// spoil changes the bytes of a blob on the disk.
+func spoil(t testing.TB, s *Store, h Hash) {
+	t.Helper()
+	data, err := os.ReadFile(s.path(h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(s.path(h), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Decay does not spread: a copy that is wrong is neither sent nor taken, and is replaced.
@@ -250,17 +263,7 @@ func TestDecayDoesNotSpread(t *testing.T) {
 	h := n.sites["a"].put(t, data)
 	named.add(h, 1)
 	eventually(t, "it is everywhere", func() bool { return len(n.holders(h)) == 3 })
-	decay := func(s *site) {
-		f, err := os.OpenFile(s.store.path(h), os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if _, err := f.WriteAt([]byte{data[chunk] ^ 1}, chunk); err != nil {
-			t.Fatal(err)
-		}
-	}
-	decay(n.sites["a"])
+	spoil(t, n.sites["a"].store, h)
 	if err := n.sites["b"].store.Remove(h); err != nil {
 		t.Fatal(err)
 	}
@@ -271,8 +274,8 @@ func TestDecayDoesNotSpread(t *testing.T) {
 	lie := func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("lie")) })
 	}
-	n.set("a", func(s *site) { s.meddle = lie })
-	n.set("c", func(s *site) { s.meddle = lie })
+	n.sites["a"].link.Meddle(lie)
+	n.sites["c"].link.Meddle(lie)
 	if err := n.sites["b"].store.Remove(h); err != nil {
 		t.Fatal(err)
 	}

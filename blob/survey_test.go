@@ -17,7 +17,7 @@ import (
 func TestBurnedSiteFetchesEverything(t *testing.T) {
 	named := &catalogue{}
 	n := newNetwork(t, named, func(c *MirrorConfig) { c.SurveyEvery = time.Hour }, "a", "b", "c")
-	n.set("c", func(s *site) { s.down = true })
+	n.sites["c"].link.Down(true)
 	const files = 300
 	var hashes []Hash
 	for i := range files {
@@ -26,7 +26,7 @@ func TestBurnedSiteFetchesEverything(t *testing.T) {
 		named.add(h, int64(i))
 		named.add(h, int64(i)) // two media ids may have the same content
 	}
-	n.set("c", func(s *site) { s.down = false })
+	n.sites["c"].link.Down(false)
 	var mu sync.Mutex
 	var order []string
 	watch := func(h http.Handler) http.Handler {
@@ -37,13 +37,13 @@ func TestBurnedSiteFetchesEverything(t *testing.T) {
 			h.ServeHTTP(w, r)
 		})
 	}
-	n.set("a", func(s *site) { s.meddle = watch })
-	n.set("b", func(s *site) { s.meddle = watch })
+	n.sites["a"].link.Meddle(watch)
+	n.sites["b"].link.Meddle(watch)
 
 	// As a process that starts with an empty directory.
 	c := n.sites["c"]
 	c.Close()
-	c.Mirror = OpenMirror(MirrorConfig{Store: c.store, Link: &relinked{site: c}, Named: named.read, SurveyEvery: 20 * time.Millisecond})
+	c.Mirror = OpenMirror(MirrorConfig{Store: c.store, Link: c.link.Fresh(), Named: named.read, SurveyEvery: 20 * time.Millisecond})
 	t.Cleanup(c.Mirror.Close)
 	eventually(t, "everything is there", func() bool { return c.Status().Blobs == files && c.Status().Lacking == 0 })
 	for _, h := range hashes {
@@ -68,11 +68,6 @@ func indexOf(hashes []Hash, path string) int {
 	}
 	return -1
 }
-
-// relinked is a site whose handlers are registered already.
-type relinked struct{ *site }
-
-func (relinked) Handle(string, http.Handler) {}
 
 // More is lacking than a survey lists, and of what it lists no site has anything: the rest comes all the same.
 func TestLostFilesHideNoOthers(t *testing.T) {
@@ -118,7 +113,7 @@ func (*network) hash(i int) Hash {
 func TestSurveyGivesUp(t *testing.T) {
 	named := &catalogue{}
 	n := newNetwork(t, &catalogue{}, func(c *MirrorConfig) { c.Named = nil }, "a", "b", "c")
-	n.set("a", func(s *site) { s.down = true })
+	n.sites["a"].link.Down(true)
 	for i := range 100 {
 		named.add(n.hash(i), int64(i))
 	}
@@ -128,9 +123,7 @@ func TestSurveyGivesUp(t *testing.T) {
 	if again || err != nil || b.Status().Lacking != 100 {
 		t.Errorf("%v, %v, %d lacking", again, err, b.Status().Lacking)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if asked := n.sites["c"].asked["GET"]; asked > 10 {
+	if asked := n.sites["c"].link.Asked("GET"); asked > 10 {
 		t.Errorf("%d requests", asked)
 	}
 }
@@ -246,7 +239,7 @@ func TestScrub(t *testing.T) {
 	h := n.sites["a"].put(t, noise(1000))
 	named.add(h, 1)
 	eventually(t, "it is everywhere", func() bool { return len(n.holders(h)) == 3 })
-	n.set("a", func(s *site) { s.down = true })
+	n.sites["a"].link.Down(true)
 	b := n.sites["b"]
 	for _, name := range []string{"b", "c"} {
 		if err := os.WriteFile(n.sites[name].store.path(h), noise(1000), 0o600); err != nil {
@@ -257,7 +250,7 @@ func TestScrub(t *testing.T) {
 	if _, err := b.Open(t.Context(), h); err == nil {
 		t.Error("what is known to be wrong was served")
 	}
-	n.set("a", func(s *site) { s.down = false })
+	n.sites["a"].link.Down(false)
 	eventually(t, "decay is mended", func() bool { return len(n.holders(h)) == 3 && b.Status().Decayed == 0 })
 	eventually(t, "a round ends", func() bool { return !b.Status().Scrubbed.IsZero() })
 }

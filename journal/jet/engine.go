@@ -203,7 +203,10 @@ func streamConfig(c Config, p journal.Partition) jetstream.StreamConfig {
 		RePublish:         &jetstream.RePublish{Source: subject(p), Destination: liveSubject(p)},
 	}
 	if c.Cluster != nil { // one replica in each site, by JetStreamUniqueTag
-		s.Replicas, s.FirstSeq = len(c.Cluster.Sites), uint64(c.Cluster.first(p))
+		s.Replicas = len(c.Cluster.Sites)
+		if first := c.Cluster.first(p); first > 1 {
+			s.FirstSeq = uint64(first)
+		}
 	}
 	return s
 }

@@ -22,6 +22,7 @@
 package jet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ func (c Config) withDefaults() Config {
 	}
 	if k := c.Cluster; k != nil {
 		own := *k
-		own.Timers = k.Timers.withDefaults()
+		own.Timers, own.settle = k.Timers.withDefaults(), cmp.Or(k.settle, balanceAfter)
 		c.Cluster, c.ServerName = &own, k.Site
 	}
 	if c.Log == nil {
@@ -84,15 +85,13 @@ type Journal struct {
 	bus subscriptions
 
 	// Of a cluster only.
-	books        books
-	peers        *peers
-	sites        []string                // all, sorted
-	sights       atomic.Pointer[[]sight] // nil while there is no engine
-	found        []extent                // by the last scan; for watch
-	known        []bool                  // which partitions the present engine has shown; for watch
-	formed       chan struct{}           // closed when all partitions have been seen here
-	draining     atomic.Bool
-	balanceAfter time.Duration
+	books    books
+	peers    *peers
+	sites    []string                // all, sorted
+	sights   atomic.Pointer[[]sight] // nil while there is no engine
+	groups   []string                // of the books; nil until formed
+	formed   chan struct{}           // closed when all partitions have been seen here
+	draining atomic.Bool
 
 	mu      sync.Mutex
 	closed  bool
@@ -123,7 +122,7 @@ func Open(c Config) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{cfg: c, log: c.Log.With("part", "journal"), lock: lock, changed: make(chan struct{}),
-		formed: make(chan struct{}), balanceAfter: balanceAfter}
+		formed: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 	start := j.start
 	if k := c.Cluster; k != nil {
@@ -155,7 +154,7 @@ func (j *Journal) openMarks(fresh bool) (err error) {
 
 // start opens the files and the first engine.
 func (j *Journal) start() error {
-	state, err := checkManifest(j.cfg)
+	state, _, err := checkManifest(j.cfg)
 	if err != nil {
 		return err
 	}
@@ -174,7 +173,7 @@ func (j *Journal) start() error {
 		j.eng.stop()
 		return fmt.Errorf("jet: %w", err)
 	}
-	if err := writeManifest(j.cfg, true); err != nil {
+	if err := writeManifest(j.cfg, nil); err != nil {
 		j.eng.stop()
 		return err
 	}
@@ -196,9 +195,7 @@ func (j *Journal) openEngine(fresh bool) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j.cfg.Cluster != nil { // its view comes with its peers: watch compares
-		j.found = found
-	} else {
+	if j.cfg.Cluster == nil { // over several sites its view comes later, and watch compares
 		used, err := e.compare(j.cfg, found, j.marks)
 		if err != nil {
 			e.stop()
@@ -213,7 +210,10 @@ func (j *Journal) openEngine(fresh bool) (*engine, error) {
 // scan reads and checks all files.
 func (j *Journal) scan() ([]extent, error) {
 	if j.cfg.Cluster != nil {
-		return scanCluster(j.cfg.Dir, j.cfg.Partitions, j.marks, j.books)
+		j.mu.Lock()
+		groups := j.groups
+		j.mu.Unlock()
+		return scanCluster(j.cfg.Dir, j.cfg.Partitions, groups, j.marks, j.books)
 	}
 	return scanAll(j.cfg.Dir, j.cfg.Partitions, j.marks)
 }

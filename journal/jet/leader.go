@@ -44,9 +44,7 @@ func (j *Journal) Drain(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("jet: this site still leads partitions: %w", err)
 		}
-		j.mu.Lock()
-		e := j.eng
-		j.mu.Unlock()
+		e := j.present()
 		if e == nil || j.handOver(e) == 0 {
 			return nil
 		}
@@ -83,9 +81,7 @@ func (j *Journal) balance() {
 			return
 		case <-tick.C:
 		}
-		j.mu.Lock()
-		e := j.eng
-		j.mu.Unlock()
+		e := j.present()
 		if e == nil {
 			clear(quiet)
 			continue
@@ -102,7 +98,7 @@ func (j *Journal) balance() {
 				quiet[p] = time.Time{}
 			case quiet[p].IsZero():
 				quiet[p] = now
-			case now.Sub(quiet[p]) >= j.balanceAfter && now.Sub(moved[p]) >= moveAgain:
+			case now.Sub(quiet[p]) >= j.cfg.Cluster.settle && now.Sub(moved[p]) >= moveAgain:
 				quiet[p], moved[p] = time.Time{}, now
 				if err := e.moveLeader(j.ctx, p, to); err != nil {
 					j.log.Info("a leader could not be moved", "partition", p, "to", to, "err", err)
