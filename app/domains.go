@@ -22,6 +22,7 @@ import (
 // domains are the services behind the edge.
 type domains struct {
 	accounts *account.Service
+	sessions *account.Sessions
 	rooms    *room.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
@@ -41,7 +42,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Sites: s.sites(), Boot: data.boot,
 		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
 		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpointEvery,
-		Snapshot: func(snap *replica.Snapshot) { s.checkpoints.Take(snap.Partition(), snap) },
+		Snapshot: s.checkpoints.Take, Diverged: s.checkpoints.Distrust,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()},
 	})
 	if err != nil {
@@ -57,6 +58,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.rooms.UpdateProfile(user) }})
+	s.sessions = account.NewSessions(s.replica.Rows())
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
 	if err := s.openMedia(data, server); err != nil {
@@ -71,8 +73,9 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	return s.replica.Start(ctx, s.committed)
 }
 
-// committed tells those who listen to commits.
+// committed tells those who remember something of the rows, or wait for them, what has become visible.
 func (s *Server) committed(c replica.Commit) {
+	s.sessions.Committed(c)
 	s.feed.Committed(c)
 	for _, n := range c.Notes {
 		if n, ok := n.(media.Added); ok {
@@ -115,10 +118,10 @@ func devicesOf(r kv.Reader, user id.UserID) []keys.Device {
 }
 
 // sessions shows the edge who a token belongs to.
-type sessions struct{ accounts *account.Service }
+type sessions struct{ *account.Sessions }
 
 // Authenticate implements client.Sessions.
 func (s sessions) Authenticate(_ context.Context, token string) (client.Session, error) {
-	ses, err := s.accounts.Authenticate(token)
+	ses, err := s.Sessions.Authenticate(token)
 	return client.Session(ses), err
 }

@@ -208,10 +208,21 @@ const checkpointEvery = 6 * time.Hour
 
 // openCheckpoints opens the keeper of checkpoints.
 func (s *Server) openCheckpoints(data *dataDir) (err error) {
-	s.checkpoints, err = checkpoint.Open(checkpoint.Config{Dir: data.join("checkpoints"), Site: s.cfg.Site, Link: s.peers(), Journal: s.journal,
-		Reserve: int64(s.cfg.Disk.DiskReserve), Clock: s.clock, Log: s.log})
-	if err == nil {
-		s.onClose(s.checkpoints.Close)
+	cfg := checkpoint.Config{Dir: data.join("checkpoints"), Site: s.cfg.Site, Link: s.peers(), Journal: s.journal,
+		Reserve: int64(s.cfg.Disk.DiskReserve), Clock: s.clock, Log: s.log}
+	if s.site != nil {
+		cfg.Remake = s.site.remake
 	}
-	return err
+	if s.checkpoints, err = checkpoint.Open(cfg); err != nil {
+		return err
+	}
+	s.onClose(func() error { s.checkpoints.Close(); return nil })
+	return nil
+}
+
+// remake has the rows of a partition made anew.
+func (st *site) remake(p journal.Partition, why error) {
+	if r := st.replica.Load(); r != nil {
+		r.Remake(p, why)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"bongsu/blob"
+	"bongsu/checkpoint"
 	"bongsu/errs"
 	"bongsu/journal"
 	"bongsu/obs"
@@ -16,20 +17,21 @@ import (
 
 // Status is what /_bongsu/status answers.
 type Status struct {
-	Server     string            `json:"server"`    // the server's name
-	Site       string            `json:"site"`      // this site's name
-	Build      obs.Build         `json:"build"`     // what runs
-	UptimeMS   int64             `json:"uptime_ms"` // since the process started
-	Writes     string            `json:"writes"`    // "ok", or why they are refused
-	Serving    string            `json:"serving"`   // "ok", or why this site answers nobody now
-	Disk       DiskStatus        `json:"disk"`      // of the data directory
-	Blobs      blob.Status       `json:"blobs"`     // the files that users uploaded
-	Drained    bool              `json:"drained,omitempty"`
-	Cluster    string            `json:"cluster,omitempty"`
-	Sites      []SiteStatus      `json:"sites,omitempty"` // the other sites, as this one hears them
-	Partitions []PartitionStatus `json:"partitions"`      // in order
-	Failures   int64             `json:"failures"`        // proposals that failed through a bug, since start
-	Refused    int64             `json:"refused"`         // messages between slots that were refused, since start
+	Server      string            `json:"server"`    // the server's name
+	Site        string            `json:"site"`      // this site's name
+	Build       obs.Build         `json:"build"`     // what runs
+	UptimeMS    int64             `json:"uptime_ms"` // since the process started
+	Writes      string            `json:"writes"`    // "ok", or why they are refused
+	Serving     string            `json:"serving"`   // "ok", or why this site answers nobody now
+	Disk        DiskStatus        `json:"disk"`      // of the data directory
+	Blobs       blob.Status       `json:"blobs"`     // the files that users uploaded
+	Drained     bool              `json:"drained,omitempty"`
+	Checkpoints checkpoint.Status `json:"checkpoints"` // copies of the state in files
+	Cluster     string            `json:"cluster,omitempty"`
+	Sites       []SiteStatus      `json:"sites,omitempty"` // the other sites, as this one hears them
+	Partitions  []PartitionStatus `json:"partitions"`      // in order
+	Failures    int64             `json:"failures"`        // proposals that failed through a bug, since start
+	Refused     int64             `json:"refused"`         // messages between slots that were refused, since start
 }
 
 // PartitionStatus is where a partition stands.
@@ -83,7 +85,7 @@ func (s *Server) status(context.Context) (any, error) {
 	if err := s.replica.Serving(); err != nil {
 		st.Serving = words(err)
 	}
-	st.Blobs, st.Drained = s.blobs.Status(), s.drained.Load()
+	st.Blobs, st.Checkpoints, st.Drained = s.blobs.Status(), s.checkpoints.Status(), s.drained.Load()
 	st.Cluster, st.Sites = s.cfg.Cluster.ID, s.siteStatus()
 	st.Disk.RowsBytes = s.rows.Size()
 	for i := range s.replica.Partitions() {

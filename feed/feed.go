@@ -211,9 +211,6 @@ func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*filter.Fi
 	return parsed, nil
 }
 
-// epoch is the journal's; tokens of another one are answered with everything.
-func (f *Feed) epoch() uint64 { return f.r.Status(0).Epoch }
-
 func (f *Feed) now() time.Time { return f.cfg.Clock.Now() }
 
 // Place is the place in a room's history that a token from /sync stands for: everything up to it was sent. Errors are those of
@@ -223,7 +220,7 @@ func (f *Feed) Place(token string, r id.RoomID) (room.Place, error) {
 	if err != nil {
 		return room.Place{}, err
 	}
-	if t.Epoch != f.epoch() || len(t.Positions) != f.r.Partitions() {
+	if t.Epoch != f.r.Epoch() || len(t.Positions) != f.r.Partitions() {
 		return room.Place{}, badParam("the sync token is no longer valid")
 	}
 	return replica.End(t.Positions[replica.PartitionOf(id.SlotOf(r), len(t.Positions))]), nil

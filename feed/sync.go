@@ -95,7 +95,7 @@ func (f *Feed) since(ctx context.Context, s string) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.Epoch != f.epoch() || len(t.Positions) != f.r.Partitions() {
+	if t.Epoch != f.r.Epoch() || len(t.Positions) != f.r.Partitions() {
 		return nil, nil //nolint:nilnil // likewise
 	}
 	if f.hub.reached(t.Positions) {
@@ -210,7 +210,7 @@ func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visi
 	}
 	a := &answer{f: f, rq: rq, filter: filter, since: since, vis: vis, view: view, now: f.now().UnixMilli(),
 		news: since == nil || rq.FullState}
-	a.next = Token{Epoch: f.epoch(), Positions: view.Positions(), Origin: f.origin}
+	a.next = Token{Epoch: f.r.Epoch(), Positions: view.Positions(), Origin: f.origin}
 	a.next.Inbox = replica.End(a.at(vis.v.home))
 	// The number is taken before rooms are asked: what changes in between is sent twice rather than never.
 	var floor uint64

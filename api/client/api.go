@@ -101,12 +101,13 @@ type API struct {
 	metrics *metrics
 	limiter *limiter
 
-	admit    *admission
-	site     []string      // of the header
-	draining chan struct{} // closed by Drain
-	drained  atomic.Bool
-	boot     string        // prefix of the request ids of this process
-	requests atomic.Uint64 // number of the last request
+	admit      *admission
+	site       []string      // of the header
+	unwritable atomic.Int64  // since when the site was seen not to write, Unix nanoseconds; 0: it does
+	draining   chan struct{} // closed by Drain
+	drained    atomic.Bool
+	boot       string        // prefix of the request ids of this process
+	requests   atomic.Uint64 // number of the last request
 }
 
 // New makes the handler of routes. A table that is wrong (two routes for one method and path, a path that does not begin

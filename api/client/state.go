@@ -14,8 +14,7 @@ type State interface {
 	// Generation changes before rows are discarded. An answer that was made across a change may rest on rows that were not all
 	// there, and is not sent.
 	Generation() uint64
-	// Writable is nil while writes get into the journal, and else says in words why they do not. It is cheap, and tells only
-	// of a trouble that lasts: what a change of leader delays is waited for.
+	// Writable is nil while writes get into the journal, and else says in words why they do not, and since when. It is cheap.
 	Writable() error
 }
 
@@ -35,8 +34,28 @@ func (rq *Request) admitState() error {
 	if !rq.route.proposes() {
 		return nil
 	}
-	if err := s.Writable(); err != nil {
+	if err := rq.api.stuck(rq.started); err != nil {
 		return notNow(err)
+	}
+	return nil
+}
+
+// grace is how long writes are let in although the site says that it cannot write: a partition that changes its leader is
+// soon back, and the others never stopped.
+const grace = 3 * time.Second
+
+// stuck is nil while a write has a chance; after that, writes are refused at once instead of piling up.
+func (a *API) stuck(now time.Time) error {
+	err, since := a.cfg.State.Writable(), a.unwritable.Load()
+	switch {
+	case err == nil:
+		if since != 0 {
+			a.unwritable.Store(0)
+		}
+	case since == 0:
+		a.unwritable.CompareAndSwap(0, now.UnixNano())
+	case now.UnixNano()-since >= int64(grace):
+		return err
 	}
 	return nil
 }
