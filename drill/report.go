@@ -181,7 +181,7 @@ func (r *Report) tested(promise int) bool {
 	case 5:
 		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return in.minority })
 	case 6:
-		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return !in.minority && in.Lost < len(r.Sites) })
+		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return !in.minority && in.Lost > 0 && in.Lost < len(r.Sites) })
 	case 2, 7, 8:
 		return several && r.judged
 	}

@@ -83,6 +83,34 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// A promise that nothing has put to the test is not called kept.
+func TestNotTested(t *testing.T) {
+	three, one := siteNames[:3], siteNames[:1]
+	minority := &Incident{Lost: 1, minority: true}
+	for name, c := range map[string]struct {
+		r    Report
+		want string // a letter for each promise: k or n
+	}{
+		"a fire":             {Report{Sites: three, judged: true, Incidents: []*Incident{minority}}, "kkkkknkk"},
+		"a majority gone":    {Report{Sites: three, judged: true, Incidents: []*Incident{{Lost: 2}}}, "kkkknkkk"},
+		"everything gone":    {Report{Sites: three, judged: true, Incidents: []*Incident{{Lost: 3}}}, "kkkknnkk"},
+		"a cut between two":  {Report{Sites: three, judged: true, Incidents: []*Incident{{}}}, "kkkknnkk"},
+		"a single node":      {Report{Sites: one, judged: true, Incidents: []*Incident{{Lost: 1}}}, "knkknnnn"},
+		"ended before judge": {Report{Sites: three, Incidents: []*Incident{minority}}, "knnnknnn"},
+	} {
+		if err := c.r.finish(Config{}); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, p := range c.r.Promises {
+			got += p.Verdict[:1]
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 func TestTable(t *testing.T) {
 	var b strings.Builder
 	r := sampleReport()
