@@ -107,7 +107,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Patience: 100 * time.Millisecond})
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: name, Boot: boot, Acked: s.keys.Acked})
 	accounts := Accounts{Service: s.accounts, Open: true}
-	s.API, err = New(Config{Sessions: s, Fresh: s.replica, State: s.replica, Site: name, Deadline: 5 * time.Second, Limits: Limits{Off: true}},
+	s.API, err = New(Config{Sessions: s, Fresh: s.replica, State: s.replica, Site: name, Deadline: 4 * time.Second, Limits: Limits{Off: true}},
 		Routes(Endpoints{
 			Meta:     Meta{Server: "h", Health: func(context.Context) error { return nil }, Status: func(context.Context) (any, error) { return nil, nil }},
 			Accounts: accounts,
