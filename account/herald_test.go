@@ -118,7 +118,7 @@ func TestAProfileOutlivesItsSite(t *testing.T) {
 	b.name(t, "Amy")
 	b.herald(t, 5*time.Millisecond)
 	within(t, "it is shown", func() bool {
-		b.s.site.now.Add(1000)                                                                                                                       // the state's time goes on with its records
+		b.s.site.now.Add(1000)                                                                                                                  // the state's time goes on with its records
 		b.s.submit(t.Context(), "@amy:example.org", kindData, dataBody{User: "@amy:example.org", Type: "tick", Content: json.RawMessage("{}")}) //nolint:errcheck // a tick
 		return len(b.owed()) == 0
 	})
