@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bongsu/errs"
@@ -45,7 +46,8 @@ type partition struct {
 	due    map[Clock]int64
 	sooner bool // a timer became the first to be due
 
-	visible visible // to views
+	visible visible       // to views
+	epoch   atomic.Uint64 // of what is visible
 
 	queue *queue        // towards the journal
 	wake  chan struct{} // tells the sender to look at the timers again
@@ -157,7 +159,7 @@ func (pt *partition) known(rec *Record) error {
 
 func (pt *partition) knownKind(kind string) error {
 	switch kind {
-	case kindGenesis, kindRules, kindDeliver, kindAck:
+	case kindGenesis, kindRules, kindDeliver, kindAck, kindRenew, kindEpoch:
 		return nil
 	}
 	if _, ok := pt.r.kinds[kind]; !ok {
@@ -354,6 +356,7 @@ func (pt *partition) commit() error {
 	if err := pt.visible.change(pt.next, batch.Commit); err != nil {
 		return fmt.Errorf("%w: %w", errHalt, err)
 	}
+	pt.epoch.Store(pt.sys.epoch)
 	notes, done, sends, sooner := pt.notes, pt.done, pt.sends, pt.sooner
 	pt.notes, pt.done, pt.sends, pt.sooner = nil, nil, false, false
 

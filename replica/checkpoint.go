@@ -33,6 +33,9 @@ type CheckpointInfo struct {
 	Rows       int
 }
 
+// Record is the hash of the record at Pos.
+func (i CheckpointInfo) Record() [sha256.Size]byte { return i.record }
+
 // CheckpointFile is a checkpoint on disk whose hashes have been checked.
 type CheckpointFile struct {
 	Path string
@@ -47,11 +50,16 @@ func (r *Replica) WriteCheckpoint(p journal.Partition, w io.Writer) (info Checkp
 	defer kv.Recover(&err)
 	view := r.View()
 	defer view.Close()
+	return writeCheckpoint(view, p, len(r.parts), w)
+}
+
+// writeCheckpoint writes the rows of partition p, of n, in view.
+func writeCheckpoint(view kv.Reader, p journal.Partition, n int, w io.Writer) (info CheckpointInfo, err error) {
 	a, ok := decodeApplied(view.Get(appliedKey(p)))
 	if !ok {
 		return info, fmt.Errorf("replica: partition %d has no state yet", p)
 	}
-	info = CheckpointInfo{Partition: p, Partitions: len(r.parts), Pos: a.pos, Digest: a.digest, record: a.record}
+	info = CheckpointInfo{Partition: p, Partitions: n, Pos: a.pos, Digest: a.digest, record: a.record}
 	whole, state := sha256.New(), sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, whole), 256<<10)
 	out.WriteString(checkpointMagic)
@@ -69,7 +77,7 @@ func (r *Replica) WriteCheckpoint(p journal.Partition, w io.Writer) (info Checkp
 			info.Rows++
 		}
 	}
-	for _, kr := range stateRanges(p, len(r.parts)) {
+	for _, kr := range stateRanges(p, n) {
 		put(kr, state)
 	}
 	out.WriteByte(0)

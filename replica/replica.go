@@ -42,6 +42,7 @@ type Replica struct {
 	db          *kv.DB
 	j           journal.Journal
 	kinds       map[string]registered
+	renewing    []Machine
 	rules       uint16
 	site        string
 	boot        uint64
@@ -78,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot,
+	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, renewing: machinesThatRenew(cfg.Machines), rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot,
 		sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log, observer: cfg.Observer, everyRecord: cfg.EveryRecord}
 	if r.site == "" || r.boot == 0 {
 		return nil, errors.New("replica: site and boot number are required")
@@ -140,6 +141,7 @@ func (pt *partition) recover(ctx context.Context, checkpoint func(journal.Partit
 		return err
 	}
 	pt.visible.pos.Store(uint64(pt.next))
+	pt.epoch.Store(pt.sys.epoch)
 	pt.status = PartitionStatus{Applied: pt.next, Digest: pt.digest, Wall: pt.sys.wall, Live: pt.sys.live, Rules: pt.sys.rules}
 	for c, at := range pt.due {
 		pt.dueAt[c] = at
