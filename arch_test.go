@@ -36,6 +36,8 @@ var house = rulebook{
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
+		"link": mechanisms, "cluster": mechanisms,
+		"disk": mechanisms, "checkpoint": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
 		"media": domains, "push": domains, "search": domains, "svc/*": domains,
@@ -54,8 +56,11 @@ var house = rulebook{
 		"journal/jet":         {"journal"},
 		"journal/mem":         {"journal"},
 		"journal/journaltest": {"journal"},
+		"cluster":             {"link"},
 		"replica":             {"journal", "kv"},
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
+		"blob":                {"disk"},
+		"checkpoint":          {"disk", "journal", "replica"},
 		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
 		"account":             {"auth"},       // passwords
 		"push":                {"account", "room"},

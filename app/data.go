@@ -24,6 +24,8 @@ const dataFormat = 1
 //	lock          held by the running process
 //	boot          number of the last run
 //	journal/      the truth
+//	member.json   in a cluster: what this site remembers of the others
+//	checkpoints/  copies of the state, from which other sites and this one can begin
 //	rows/         state, made from the journal
 //	blobs/        files that users uploaded
 //	thumbnails/   made from blobs; may be deleted while no process runs
@@ -39,6 +41,7 @@ type format struct {
 	Version    int    `json:"version"`
 	ServerName string `json:"server_name"`
 	Site       string `json:"site"`
+	Cluster    string `json:"cluster,omitempty"` // the cluster's id; none: a single node
 	Partitions int    `json:"partitions"`
 }
 
@@ -108,6 +111,12 @@ func (d *dataDir) checkFormat(want format) error {
 			have.ServerName, want.ServerName)
 	case have.Site != want.Site:
 		return fmt.Errorf("the data directory belongs to site %q, not %q", have.Site, want.Site)
+	case have.Cluster == "" && want.Cluster != "":
+		return errors.New("the data directory belongs to a single node: it cannot become a site of a cluster as it is; see \"bongsu cluster grow\"")
+	case have.Cluster != "" && want.Cluster == "":
+		return fmt.Errorf("the data directory belongs to a site of cluster %s, and the settings name no cluster: start it with its site.toml", have.Cluster)
+	case have.Cluster != want.Cluster:
+		return fmt.Errorf("the data directory belongs to cluster %s, not %s: a site of another cluster needs an empty directory", have.Cluster, want.Cluster)
 	case have.Partitions != want.Partitions:
 		return fmt.Errorf("the data directory has %d partitions, not %d: their number is fixed when it is made",
 			have.Partitions, want.Partitions)
@@ -126,13 +135,19 @@ func (d *dataDir) nextBoot() error {
 			return fmt.Errorf("%s: %w", d.join("boot"), err)
 		}
 	}
+	_, err = d.raiseBoot(d.boot)
+	return err
+}
+
+// raiseBoot takes a number for this run that is greater than above.
+func (d *dataDir) raiseBoot(above uint64) (uint64, error) {
 	// The low bits are random, so that a run on an older copy of the directory is told from the runs that it does not know.
 	var nonce [2]byte
 	if _, err := rand.Read(nonce[:]); err != nil {
-		return err
+		return 0, err
 	}
-	d.boot = (d.boot>>16+1)<<16 | uint64(binary.BigEndian.Uint16(nonce[:]))
-	return writeFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
+	d.boot = (above>>16+1)<<16 | uint64(binary.BigEndian.Uint16(nonce[:]))
+	return d.boot, writeFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
 }
 
 // close gives up the lock.

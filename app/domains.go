@@ -24,6 +24,7 @@ type domains struct {
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
 	feed     *feed.Feed
+	blobs    *blob.Mirror
 	media    *media.Media
 }
 
@@ -54,19 +55,31 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
-	return s.replica.Start(ctx, s.feed.Committed)
+	return s.replica.Start(ctx, s.committed)
+}
+
+// committed tells those who listen to commits.
+func (s *Server) committed(c replica.Commit) {
+	s.feed.Committed(c)
+	for _, n := range c.Notes {
+		if n, ok := n.(media.Added); ok {
+			s.blobs.Want(n.Hash)
+		}
+	}
 }
 
 func (s *Server) openMedia(data *dataDir, server id.ServerName) error {
-	blobs, err := blob.Open(blob.Config{Dir: data.join("blobs"), Reserve: int64(s.cfg.Disk.DiskReserve)})
+	store, err := blob.Open(blob.Config{Dir: data.join("blobs"), Reserve: int64(s.cfg.Disk.DiskReserve)})
 	if err != nil {
 		return err
 	}
+	s.blobs = blob.OpenMirror(blob.MirrorConfig{Store: store, Named: media.Named(s.replica), Clock: s.clock, Log: s.log})
+	s.onClose(func() error { s.blobs.Close(); return nil })
 	cache, err := blob.OpenCache(data.join("thumbnails"))
 	if err != nil {
 		return err
 	}
-	s.media = media.New(media.Config{Replica: s.replica, Blobs: blobs, Cache: cache, Server: server, MaxUpload: int64(s.cfg.API.MaxUpload)})
+	s.media = media.New(media.Config{Replica: s.replica, Blobs: s.blobs, Cache: cache, Server: server, MaxUpload: int64(s.cfg.API.MaxUpload)})
 	return nil
 }
 

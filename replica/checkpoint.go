@@ -3,6 +3,7 @@ package replica
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -45,28 +46,60 @@ type CheckpointFile struct {
 // ErrCheckpoint marks a checkpoint that is damaged or of another kind.
 var ErrCheckpoint = errors.New("replica: checkpoint damaged")
 
-// WriteCheckpoint writes the rows of partition p as they are now to w.
-func (r *Replica) WriteCheckpoint(p journal.Partition, w io.Writer) (info CheckpointInfo, err error) {
-	defer kv.Recover(&err)
-	view := r.View()
-	defer view.Close()
-	return writeCheckpoint(view, p, len(r.parts), w)
+// Snapshot is the rows of one partition at one position. Whoever has it closes it soon: old rows are kept for it.
+type Snapshot struct {
+	view *View
+	p    journal.Partition
+	at   appliedRow
+	of   int
 }
 
-// writeCheckpoint writes the rows of partition p, of n, in view.
-func writeCheckpoint(view kv.Reader, p journal.Partition, n int, w io.Writer) (info CheckpointInfo, err error) {
-	a, ok := decodeApplied(view.Get(appliedKey(p)))
+// Snapshot takes the rows of partition p as they are now.
+func (r *Replica) Snapshot(p journal.Partition) (s *Snapshot, err error) {
+	defer kv.Recover(&err)
+	view := r.View()
+	defer func() {
+		if s == nil {
+			view.Close()
+		}
+	}()
+	at, ok := decodeApplied(view.Get(appliedKey(p)))
 	if !ok {
-		return info, fmt.Errorf("replica: partition %d has no state yet", p)
+		return nil, fmt.Errorf("replica: partition %d has no state yet", p)
 	}
-	info = CheckpointInfo{Partition: p, Partitions: n, Pos: a.pos, Digest: a.digest, record: a.record}
+	return &Snapshot{view: view, p: p, at: at, of: len(r.parts)}, nil
+}
+
+// Partition is whose rows these are; Pos their position.
+func (s *Snapshot) Partition() journal.Partition { return s.p }
+
+// Pos is the position of the rows.
+func (s *Snapshot) Pos() journal.Position { return s.at.pos }
+
+// Close frees the snapshot.
+func (s *Snapshot) Close() { s.view.Close() }
+
+// WriteCheckpoint writes the rows of partition p as they are now to w.
+func (r *Replica) WriteCheckpoint(p journal.Partition, w io.Writer) (CheckpointInfo, error) {
+	s, err := r.Snapshot(p)
+	if err != nil {
+		return CheckpointInfo{}, err
+	}
+	defer s.Close()
+	return s.Write(w)
+}
+
+// Write writes the checkpoint to w.
+func (s *Snapshot) Write(w io.Writer) (info CheckpointInfo, err error) {
+	defer kv.Recover(&err)
+	info = CheckpointInfo{Partition: s.p, Partitions: s.of, Pos: s.at.pos, Digest: s.at.digest, record: s.at.record}
 	whole, state := sha256.New(), sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, whole), 256<<10)
 	out.WriteString(checkpointMagic)
 	out.Write(info.header())
 	put := func(kr keyRange, h hash.Hash) {
 		var n []byte
-		for k, v := range view.Scan(kr.lo, kr.hi) {
+		for k, v := range s.view.Scan(kr.lo, kr.hi) {
 			n = binary.AppendUvarint(binary.AppendUvarint(n[:0], uint64(len(k))), uint64(len(v)))
 			for _, part := range [...][]byte{n, k, v} {
 				out.Write(part) // errors stay in the writer until Flush
@@ -77,11 +110,11 @@ func writeCheckpoint(view kv.Reader, p journal.Partition, n int, w io.Writer) (i
 			info.Rows++
 		}
 	}
-	for _, kr := range stateRanges(p, n) {
+	for _, kr := range stateRanges(s.p, s.of) {
 		put(kr, state)
 	}
 	out.WriteByte(0)
-	put(derivedRange(p), nil)
+	put(derivedRange(s.p), nil)
 	out.WriteByte(0)
 	state.Sum(info.StateHash[:0])
 	out.Write(info.StateHash[:])
@@ -238,11 +271,11 @@ func syncDir(dir string) error {
 }
 
 // restore loads the partition's rows from a checkpoint, since the journal begins at first > 1.
-func (pt *partition) restore(get func(journal.Partition) (*CheckpointFile, error), first, last journal.Position) error {
+func (pt *partition) restore(ctx context.Context, get func(context.Context, journal.Partition, journal.Position) (*CheckpointFile, error), first, last journal.Position) error {
 	var file *CheckpointFile
 	var err error
 	if get != nil {
-		file, err = get(pt.n)
+		file, err = get(ctx, pt.n, first-1)
 	}
 	switch {
 	case err != nil:

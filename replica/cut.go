@@ -117,8 +117,12 @@ func outboxOf(rows kv.Reader, from, to journal.Partition) (waiting, next uint64,
 
 // WriteCheckpoint writes the rows of partition p in this cut to w.
 func (c *Cut) WriteCheckpoint(p journal.Partition, w io.Writer) (info CheckpointInfo, err error) {
-	defer kv.Recover(&err)
-	return writeCheckpoint(c.View, p, len(c.at), w)
+	at, ok := decodeApplied(c.Get(appliedKey(p)))
+	if !ok {
+		return info, fmt.Errorf("replica: partition %d has no state yet", p)
+	}
+	s := Snapshot{view: c.View, p: p, at: at, of: len(c.at)}
+	return s.Write(w)
 }
 
 // Epoch is the epoch of the cut: the highest of its partitions.

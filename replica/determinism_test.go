@@ -296,7 +296,7 @@ func TestCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := digests(t, replicatest.Options{Machines: o.Machines, Store: store,
-		Checkpoint: func(p journal.Partition) (*replica.CheckpointFile, error) {
+		Checkpoint: func(_ context.Context, p journal.Partition, _ journal.Position) (*replica.CheckpointFile, error) {
 			return replica.OpenCheckpoint(files[p].Path)
 		}})
 	for p := range want {

@@ -28,9 +28,22 @@ type Config struct {
 	Queue    int      // bytes of proposals that may wait for one partition; 0 means 8 MiB
 	Clock    clock.Clock
 	Log      *slog.Logger
-	// Checkpoint returns the newest verified checkpoint of a partition that this site can get, or nil. It is asked when
-	// the journal no longer holds what the rows lack.
-	Checkpoint func(p journal.Partition) (*CheckpointFile, error)
+	// Stamps says whether this site's clock may move the time of the state; nil means yes. While it may not, records of this site
+	// carry no stamp.
+	Stamps func() bool
+	// Checkpoint returns the newest verified checkpoint of a partition that this site can get, from its own disk or from
+	// another site, if it is at atLeast or later; nil: there is none. It is asked when the journal no longer holds what the
+	// rows lack, and when the rows are so far behind that loading is faster than applying.
+	Checkpoint func(ctx context.Context, p journal.Partition, atLeast journal.Position) (*CheckpointFile, error)
+	// CheckpointEvery is how much of the state's wall time passes between two calls of Snapshot; 0: never. It must be the same at
+	// all sites, so that their checkpoints are at the same positions.
+	CheckpointEvery time.Duration
+	// Snapshot is handed the rows of a partition at each checkpoint position, right after the commit, also while history is
+	// applied. It must not block: somebody else writes the snapshot and closes it.
+	Snapshot func(*Snapshot)
+	// Diverged is told before the rows of a partition are made anew because a majority of the sites holds another state. This site's
+	// own checkpoints above agreed may be of the wrong state and must not be returned by Checkpoint any more. nil: nothing is kept.
+	Diverged func(p journal.Partition, agreed journal.Position)
 	// Observer follows the journal and never appends to it: nothing can be submitted, nothing ticks.
 	Observer bool
 	// EveryRecord commits after every record even while history is applied; for tests.
@@ -69,6 +82,9 @@ type Commit struct {
 	Partition journal.Partition
 	Pos       journal.Position // everything up to here can be read
 	Notes     []any            // what handlers gave to Tx.Note, in order
+	// Remade says that rows of the partition were discarded: whatever was remembered of it is void. It is said once before they
+	// go, with Pos 0, and once when the partition is in service again.
+	Remade bool
 }
 
 // Open brings the rows into agreement with the journal's past: what the journal does not confirm is discarded, what it no
@@ -117,7 +133,7 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 }
 
 // recover makes the partition's rows agree with the journal and loads what is kept in memory.
-func (pt *partition) recover(ctx context.Context, checkpoint func(journal.Partition) (*CheckpointFile, error)) error {
+func (pt *partition) recover(ctx context.Context, checkpoint func(context.Context, journal.Partition, journal.Position) (*CheckpointFile, error)) error {
 	first, last, err := pt.r.j.Bounds(ctx, pt.n)
 	if err != nil {
 		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
@@ -132,7 +148,7 @@ func (pt *partition) recover(ctx context.Context, checkpoint func(journal.Partit
 			return err
 		}
 		if first > 1 {
-			if err := pt.restore(checkpoint, first, last); err != nil {
+			if err := pt.restore(ctx, checkpoint, first, last); err != nil {
 				return err
 			}
 		}
@@ -327,16 +343,6 @@ func (r *Replica) Rows() kv.Reader { return r.db }
 // Partitions is how many there are.
 func (r *Replica) Partitions() int { return len(r.parts) }
 
-// PartitionStatus is where a partition stands.
-type PartitionStatus struct {
-	Applied    journal.Position
-	Digest     Digest
-	Wall, Live int64 // milliseconds
-	Rules      uint16
-	Divergence *Divergence // the first one seen in this run, or nil
-	Err        error       // why it has halted, or nil
-}
-
 // Status reports where partition p stands.
 func (r *Replica) Status(p journal.Partition) PartitionStatus {
 	pt := r.parts[p]
@@ -344,6 +350,10 @@ func (r *Replica) Status(p journal.Partition) PartitionStatus {
 	defer pt.mu.Unlock()
 	return pt.status
 }
+
+// Ready returns when every partition has applied what the journal held at the start and has begun. With one site Start has seen to
+// that; with several it does not wait for the others, and this does.
+func (r *Replica) Ready(ctx context.Context) error { return nil }
 
 // Positions are the positions applied so far, one for each partition.
 func (r *Replica) Positions() []journal.Position {

@@ -26,20 +26,24 @@ type Journal struct {
 	mu       sync.Mutex
 	attempts map[string]int // by partition and message id
 	closed   bool
+	view     view           // what this site sees of the store
 	work     sync.WaitGroup // calls and late landings
 
 	closing chan struct{} // closed by Close and Crash: followers end
 	crashed chan struct{} // closed by Crash: appends end where they stand
 }
 
-var _ journal.Journal = (*Journal)(nil)
+var (
+	_ journal.Journal = (*Journal)(nil)
+	_ journal.Bus     = (*Journal)(nil)
+)
 
-// Open makes a handle. A nil plan means that nothing goes wrong.
+// Open makes a handle. A nil plan means that nothing goes wrong. It leads all partitions until Lead says otherwise.
 func (s *Store) Open(plan Plan) *Journal {
 	if plan == nil {
 		plan = func(Attempt) Fault { return Fault{} }
 	}
-	return &Journal{store: s, plan: plan, attempts: map[string]int{},
+	return &Journal{store: s, plan: plan, attempts: map[string]int{}, view: newView(len(s.parts)),
 		closing: make(chan struct{}), crashed: make(chan struct{})}
 }
 
@@ -83,8 +87,9 @@ func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string,
 	if err != nil {
 		return 0, err
 	}
-	f := j.plan(j.attempt(p, msgID))
-	if f.instant() {
+	a := j.attempt(p, msgID)
+	f := j.plan(a)
+	if f.instant() && j.connected() {
 		defer j.work.Done()
 		return f.land(pt, msgID, data)
 	}
@@ -100,9 +105,15 @@ func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string,
 			ch <- answer{err: journal.ErrClosed}
 			return
 		}
+		if !j.connected() {
+			ch <- answer{err: j.strand(a, func() { _, _ = f.land(pt, msgID, data) })}
+			return
+		}
 		pos, err := f.land(pt, msgID, data)
 		if !j.pause(f.AckDelay) {
 			pos, err = 0, journal.ErrClosed
+		} else if !j.connected() {
+			pos, err = 0, ErrUncertain
 		}
 		ch <- answer{pos, err}
 	}()
@@ -146,11 +157,15 @@ func (j *Journal) Follow(ctx context.Context, p journal.Partition, after journal
 	defer poll.Stop()
 	var buf []byte
 	for pos := after + 1; ; {
-		if err := j.ended(ctx); err != nil {
+		if j.ended() {
+			return journal.ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		wake := pt.wake() // before reading, so that no growth falls between
-		rec, err := pt.read(pos)
+		shown, next := j.sees(p)
+		rec, err := pt.read(pos, shown)
 		if err == nil {
 			buf = append(buf[:0], rec...)
 			if err := fn(journal.Entry{Pos: pos, Data: buf}); err != nil {
@@ -165,8 +180,13 @@ func (j *Journal) Follow(ctx context.Context, p journal.Partition, after journal
 		if !errors.Is(err, io.EOF) {
 			return err
 		}
+		var lagging <-chan time.Time // a record is there that this site does not see yet
+		if next > 0 {
+			lagging = time.After(next)
+		}
 		select {
 		case <-wake:
+		case <-lagging:
 		case <-poll.C:
 		case <-j.closing:
 		case <-ctx.Done():
@@ -174,13 +194,13 @@ func (j *Journal) Follow(ctx context.Context, p journal.Partition, after journal
 	}
 }
 
-// ended is why a follower must stop now, or nil.
-func (j *Journal) ended(ctx context.Context) error {
+// ended reports whether the handle was closed or crashed.
+func (j *Journal) ended() bool {
 	select {
 	case <-j.closing:
-		return journal.ErrClosed
+		return true
 	default:
-		return ctx.Err()
+		return false
 	}
 }
 
@@ -191,7 +211,8 @@ func (j *Journal) Read(ctx context.Context, p journal.Partition, pos journal.Pos
 		return journal.Entry{}, err
 	}
 	defer j.work.Done()
-	rec, err := pt.read(pos)
+	shown, _ := j.sees(p)
+	rec, err := pt.read(pos, shown)
 	if err != nil {
 		return journal.Entry{}, err
 	}
@@ -206,7 +227,8 @@ func (j *Journal) Bounds(ctx context.Context, p journal.Partition) (first, last 
 	}
 	defer j.work.Done()
 	first, last = pt.bounds()
-	return first, last, nil
+	shown, _ := j.sees(p)
+	return first, max(min(last, shown), first-1), nil
 }
 
 // Trim implements journal.Journal.
@@ -216,12 +238,12 @@ func (j *Journal) Trim(ctx context.Context, p journal.Partition, pos journal.Pos
 		return err
 	}
 	defer j.work.Done()
+	if !j.connected() {
+		return ErrUncertain
+	}
 	pt.trim(pos)
 	return nil
 }
-
-// Leads implements journal.Journal: every handle leads.
-func (j *Journal) Leads(journal.Partition) bool { return true }
 
 // Close ends followers and waits for the appends in flight.
 func (j *Journal) Close() error {

@@ -2,7 +2,8 @@
 // real engine, on demand and repeatably.
 //
 // A Store is the disk: it outlives the handles (Journal) opened on it, so a test can crash a process and open the next one,
-// or open several handles as several sites. What goes wrong is said by a Plan, asked once for each append.
+// or open several handles as several sites, each of which may be cut off from the others, lag behind them, and lead partitions
+// or not (sites.go). What goes wrong is said by a Plan, asked once for each append.
 //
 // Invariant: with a nil Plan, and with any Plan that never says Forget, the contract holds to the letter. What a Plan does depends
 // on its seed and on the append alone, not on the order in which goroutines run. Time is package time's, so that
@@ -14,6 +15,7 @@ package mem
 import (
 	"bytes"
 	"io"
+	"sort"
 	"sync"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 // Store holds the records of all partitions, as a disk would.
 type Store struct {
 	parts []*partition
+	bus   bus
 }
 
 // NewStore makes an empty store of n partitions.
@@ -40,7 +43,7 @@ func (s *Store) Cut(p journal.Partition, last journal.Position) {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
 	if keep := int(last+1) - int(pt.first); keep >= 0 && keep < len(pt.records) {
-		pt.records = pt.records[:keep]
+		pt.records, pt.stored = pt.records[:keep], pt.stored[:keep]
 	}
 	for id, s := range pt.seen {
 		if s.pos > last {
@@ -62,6 +65,7 @@ type partition struct {
 	mu      sync.Mutex
 	first   journal.Position    // position of records[0], also while there is none
 	records [][]byte            // never changed once in here
+	stored  []time.Time         // when each of them was stored
 	seen    map[string]sighting // message ids within the window
 	grown   chan struct{}       // closed and replaced when followers are told of new records
 }
@@ -83,6 +87,7 @@ func (pt *partition) put(id string, data []byte, tell bool) journal.Position {
 		return s.pos
 	}
 	pt.records = append(pt.records, bytes.Clone(data))
+	pt.stored = append(pt.stored, now)
 	pt.seen[id] = sighting{pt.last(), now}
 	if tell {
 		close(pt.grown)
@@ -98,14 +103,14 @@ func (pt *partition) forget(id string) {
 	delete(pt.seen, id)
 }
 
-// read returns the record at pos, ErrTrimmed or io.EOF.
-func (pt *partition) read(pos journal.Position) ([]byte, error) {
+// read returns the record at pos to a site that sees records up to shown; or ErrTrimmed or io.EOF.
+func (pt *partition) read(pos, shown journal.Position) ([]byte, error) {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
 	switch {
 	case pos < pt.first:
 		return nil, journal.ErrTrimmed
-	case pos > pt.last():
+	case pos > min(pt.last(), shown):
 		return nil, io.EOF
 	}
 	return pt.records[pos-pt.first], nil
@@ -124,12 +129,28 @@ func (pt *partition) bounds() (first, last journal.Position) {
 	return pt.first, pt.last()
 }
 
+// before is the last position that was stored at least d ago, and how long until the next one is that old; 0 when there is none.
+func (pt *partition) before(d time.Duration) (last journal.Position, next time.Duration) {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	if d == 0 {
+		return pt.last(), 0
+	}
+	now := time.Now()
+	n := sort.Search(len(pt.stored), func(i int) bool { return now.Sub(pt.stored[i]) < d })
+	if n < len(pt.stored) {
+		next = d - now.Sub(pt.stored[n])
+	}
+	return pt.first + journal.Position(n) - 1, next
+}
+
 func (pt *partition) trim(pos journal.Position) {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
 	pos = min(pos, pt.last())
 	if pos > pt.first {
 		pt.records = append([][]byte(nil), pt.records[pos-pt.first:]...)
+		pt.stored = append([]time.Time(nil), pt.stored[pos-pt.first:]...)
 		pt.first = pos
 	}
 }

@@ -33,7 +33,7 @@ type Options struct {
 	Queue       int
 	EveryRecord bool
 	Observer    bool
-	Checkpoint  func(journal.Partition) (*replica.CheckpointFile, error)
+	Checkpoint  func(context.Context, journal.Partition, journal.Position) (*replica.CheckpointFile, error)
 	AllowBugs   bool // the test plants failing machines or divergence
 }
 
