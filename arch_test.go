@@ -36,7 +36,7 @@ var house = rulebook{
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
-		"link": mechanisms, "cluster": mechanisms,
+		"link": mechanisms, "cluster": mechanisms, "seed": mechanisms,
 		"disk": mechanisms, "checkpoint": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"bongsu/errs"
@@ -46,8 +45,7 @@ type partition struct {
 	due    map[Clock]int64
 	sooner bool // a timer became the first to be due
 
-	visible visible       // to views
-	epoch   atomic.Uint64 // of what is visible
+	visible visible // to views
 
 	queue *queue        // towards the journal
 	wake  chan struct{} // tells the sender to look at the timers again
@@ -356,13 +354,13 @@ func (pt *partition) commit() error {
 	if err := pt.visible.change(pt.next, batch.Commit); err != nil {
 		return fmt.Errorf("%w: %w", errHalt, err)
 	}
-	pt.epoch.Store(pt.sys.epoch)
 	notes, done, sends, sooner := pt.notes, pt.done, pt.sends, pt.sooner
 	pt.notes, pt.done, pt.sends, pt.sooner = nil, nil, false, false
 
 	pt.mu.Lock()
 	pt.status.Applied, pt.status.Digest = pt.next, pt.digest
 	pt.status.Wall, pt.status.Live, pt.status.Rules = pt.sys.wall, pt.sys.live, pt.sys.rules
+	pt.status.Epoch = pt.sys.epoch
 	for c := range pt.dueAt {
 		delete(pt.dueAt, c)
 	}

@@ -90,9 +90,9 @@ func (pt *partition) begin(tx *Tx, body []byte) verdict {
 // Epoch is the epoch that all partitions have reached. It changes while the process runs only when a restored or recovered
 // server begins, before anybody is served.
 func (r *Replica) Epoch() uint64 {
-	epoch := r.parts[0].epoch.Load()
+	epoch := r.Status(0).Epoch
 	for _, pt := range r.parts {
-		epoch = min(epoch, pt.epoch.Load())
+		epoch = min(epoch, r.Status(pt.n).Epoch)
 	}
 	return epoch
 }
@@ -120,7 +120,7 @@ func (r *Replica) Continue(ctx context.Context, c Continuation) (err error) {
 
 // goOn makes one partition go on.
 func (pt *partition) goOn(ctx context.Context, c Continuation) error {
-	switch epoch := pt.epoch.Load(); {
+	switch epoch := pt.r.Status(pt.n).Epoch; {
 	case epoch > c.Epoch:
 		return errs.New("replica.Continue", errs.Conflict, "", "epoch %d has begun", epoch)
 	case epoch == c.Epoch && slices.Equal(pt.siteNames(), slices.Sorted(slices.Values(c.Sites))):
@@ -160,7 +160,7 @@ func (pt *partition) renewAll(ctx context.Context, epoch uint64) error {
 			defer func() { <-free }()
 			p := Proposal{Kind: kindRenew, Slot: slot, Body: binary.AppendUvarint(nil, epoch)}
 			_, err := pt.r.Submit(ctx, p)
-			if err != nil && !(errs.Is(err, errs.Conflict) && pt.epoch.Load() >= epoch) { // another site was faster
+			if err != nil && !(errs.Is(err, errs.Conflict) && pt.r.Status(pt.n).Epoch >= epoch) { // another site was faster
 				cancel(err)
 			}
 		})

@@ -157,8 +157,7 @@ func (pt *partition) recover(ctx context.Context, checkpoint func(context.Contex
 		return err
 	}
 	pt.visible.pos.Store(uint64(pt.next))
-	pt.epoch.Store(pt.sys.epoch)
-	pt.status = PartitionStatus{Applied: pt.next, Digest: pt.digest, Wall: pt.sys.wall, Live: pt.sys.live, Rules: pt.sys.rules}
+	pt.status = PartitionStatus{Applied: pt.next, Digest: pt.digest, Wall: pt.sys.wall, Live: pt.sys.live, Rules: pt.sys.rules, Epoch: pt.sys.epoch}
 	for c, at := range pt.due {
 		pt.dueAt[c] = at
 	}
