@@ -61,6 +61,7 @@ var house = rulebook{
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
 		"blob":                {"disk"},
 		"checkpoint":          {"disk", "journal", "replica"},
+		"seed":                {"blob", "disk", "journal", "kv", "replica"},
 		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
 		"account":             {"auth"},       // passwords
 		"push":                {"account", "room"},
