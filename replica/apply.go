@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -45,24 +46,47 @@ type partition struct {
 	due    map[Clock]int64
 	sooner bool // a timer became the first to be due
 
+	mark      claim            // the last position that is a multiple of markStride
+	refusedAt journal.Position // of the last refusal that was kept
+	oldest    int64            // live time of the oldest kept refusal; -1: there is none
+	crossed   bool             // this record is at a checkpoint position
+	settled   bool             // the rows agree with the journal
+	void      bool             // the rows are to be made anew, whatever the journal says of them
+	target    journal.Position // history goes up to here
+	floor     journal.Position // service is not resumed below
+	outvoted  int              // how often in this run
+	faulted   bool             // the store has failed once in this run
+	agreedAt  journal.Position // where another site's state was last the same
+
 	visible visible // to views
 
 	queue *queue        // towards the journal
-	wake  chan struct{} // tells the sender to look at the timers again
+	wake  chan struct{} // tells the sender to look again at what is owed
 
-	mu       sync.Mutex
-	status   PartitionStatus // what was committed last; Applied and Digest are what records claim
-	dueAt    map[Clock]int64 // copy of due at the last commit, for the sender
-	lastSent time.Time
-	changed  chan struct{} // closed at the next commit
-	inflight map[uint64][]*request
+	mu          sync.Mutex
+	status      PartitionStatus // what was committed last; Applied and Digest are what records claim
+	peers       map[string]*peer
+	confirmed   bool             // the journal leads to the committed rows
+	caught      bool             // history has been applied
+	shownMark   claim            // copy of mark at the last commit, as the next two are
+	lastRefusal journal.Position // of refusedAt
+	dueAt       map[Clock]int64  // of due
+	lastSent    time.Time
+	lastMark    time.Time     // when a record last claimed a mark
+	appending   time.Time     // since when a record is on its way into the journal; zero: none is
+	appendErr   error         // the last answer to that
+	changed     chan struct{} // closed at the next commit
+	inflight    map[uint64]flight
+	barrier     *barrier // the next record, if somebody waits for it
+	interrupt   context.CancelCauseFunc
+	begun       chan struct{} // closed when the partition has been seen to have begun; with several sites
 }
 
 // delivery is the verdicts on a record of this run, to be handed out after the commit.
 type delivery struct {
 	n        uint64
 	verdicts []verdict
-	reqs     []*request
+	flight   flight
 }
 
 // appliedRow stands beside the rows: up to where the journal is in them.
@@ -114,12 +138,17 @@ func (pt *partition) apply(e journal.Entry) error {
 	pt.hash.Write(row.record[:])
 
 	if pt.admit(rec) {
-		pt.compare(rec)
+		if d := pt.compare(rec); d != nil {
+			return &remake{why: d, outvoted: true}
+		}
+		before := pt.sys.wall
 		pt.advance(rec)
+		pt.crossed = pt.crossed || pt.r.every > 0 && before > 0 && before/pt.r.every != pt.sys.wall/pt.r.every
+		pt.forget()
 		pt.fire()
 		verdicts := make([]verdict, len(rec.Proposals))
 		for i := range rec.Proposals {
-			verdicts[i] = pt.decide(&rec.Proposals[i])
+			verdicts[i] = pt.decide(&rec.Proposals[i], rec.Applied)
 		}
 		if rec.Site == pt.r.site && rec.Boot == pt.r.boot {
 			pt.done = append(pt.done, delivery{n: rec.N, verdicts: verdicts})
@@ -129,6 +158,9 @@ func (pt *partition) apply(e journal.Entry) error {
 	pt.hash.Sum(pt.digest[:0])
 	row.digest = pt.digest
 	pt.recent.add(e.Pos, pt.digest)
+	if e.Pos%markStride == 0 {
+		pt.mark = claim{e.Pos, pt.digest}
+	}
 	pt.batch.Set(appliedKey(pt.n), row.encode())
 	return nil
 }
@@ -179,8 +211,8 @@ func (pt *partition) admit(rec *Record) bool {
 	return true
 }
 
-// decide reaches the verdict on one proposal.
-func (pt *partition) decide(p *Proposal) verdict {
+// decide reaches the verdict on one proposal, whose submitter had applied the journal up to known.
+func (pt *partition) decide(p *Proposal, known journal.Position) verdict {
 	if PartitionOf(p.Slot, pt.of) != pt.n {
 		return verdict{err: failed()}
 	}
@@ -195,10 +227,16 @@ func (pt *partition) decide(p *Proposal) verdict {
 			}
 			return verdict{body: d.data}
 		}
+		if pt.outdated(p, known) {
+			return verdict{err: decidedMeanwhile()}
+		}
 	}
 	tx := &Tx{pt: pt, slot: p.Slot}
 	v := pt.run(tx, p.Kind, p.Body)
 	if v.err != nil {
+		if txn != nil {
+			pt.keepRefusal(p)
+		}
 		return v
 	}
 	if txn != nil {
@@ -358,17 +396,9 @@ func (pt *partition) commit() error {
 	pt.notes, pt.done, pt.sends, pt.sooner = nil, nil, false, false
 
 	pt.mu.Lock()
-	pt.status.Applied, pt.status.Digest = pt.next, pt.digest
-	pt.status.Wall, pt.status.Live, pt.status.Rules = pt.sys.wall, pt.sys.live, pt.sys.rules
-	pt.status.Epoch = pt.sys.epoch
-	for c := range pt.dueAt {
-		delete(pt.dueAt, c)
-	}
-	for c, at := range pt.due {
-		pt.dueAt[c] = at
-	}
+	pt.showState()
 	for i := range done {
-		done[i].reqs = pt.inflight[done[i].n]
+		done[i].flight = pt.inflight[done[i].n]
 		delete(pt.inflight, done[i].n)
 	}
 	pt.broadcast()
@@ -379,20 +409,20 @@ func (pt *partition) commit() error {
 		pt.r.sink(Commit{Partition: pt.n, Pos: pt.next, Notes: notes})
 	}
 	for _, d := range done {
-		for i, req := range d.reqs {
+		for i, req := range d.flight.reqs {
 			v := d.verdicts[i]
 			// The body aliases a row or a record; the requester keeps it.
 			req.finish(bytes.Clone(v.body), v.err)
+		}
+		if b := d.flight.barrier; b != nil {
+			close(b.done)
 		}
 	}
 	if sends {
 		pt.r.forwarders[pt.n].poke()
 	}
 	if sooner {
-		select {
-		case pt.wake <- struct{}{}:
-		default:
-		}
+		pt.poke()
 	}
 	return nil
 }
@@ -401,27 +431,6 @@ func (pt *partition) commit() error {
 func (pt *partition) broadcast() {
 	close(pt.changed)
 	pt.changed = make(chan struct{})
-}
-
-// halt stops the partition for good: nothing more is applied or accepted until the process starts again.
-func (pt *partition) halt(err error) {
-	if pt.batch != nil {
-		pt.batch.Discard()
-		pt.batch = nil
-	}
-	pt.r.log.Error("partition halted", "partition", pt.n, "pos", pt.next, "err", err)
-	pt.mu.Lock()
-	pt.status.Err = err
-	reqs := pt.inflight
-	pt.inflight = map[uint64][]*request{}
-	pt.broadcast()
-	pt.mu.Unlock()
-	for _, rs := range reqs {
-		for _, req := range rs {
-			req.finish(nil, stopped())
-		}
-	}
-	pt.queue.close(stopped())
 }
 
 func (pt *partition) logger() *slog.Logger { return pt.r.log.With("partition", pt.n) }

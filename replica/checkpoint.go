@@ -3,7 +3,6 @@ package replica
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -270,23 +269,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// restore loads the partition's rows from a checkpoint, since the journal begins at first > 1.
-func (pt *partition) restore(ctx context.Context, get func(context.Context, journal.Partition, journal.Position) (*CheckpointFile, error), first, last journal.Position) error {
-	var file *CheckpointFile
-	var err error
-	if get != nil {
-		file, err = get(ctx, pt.n, first-1)
-	}
-	switch {
-	case err != nil:
-		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
-	case file == nil:
-		return fmt.Errorf("replica: partition %d: the journal begins at %d and there is no checkpoint: restore from a backup", pt.n, first)
-	case file.Info.Partition != pt.n || file.Info.Partitions != pt.of:
-		return fmt.Errorf("replica: %s is of partition %d of %d", file.Path, file.Info.Partition, file.Info.Partitions)
-	case file.Info.Pos+1 < first || file.Info.Pos > last:
-		return fmt.Errorf("replica: %s is at %d, the journal goes from %d to %d", file.Path, file.Info.Pos, first, last)
-	}
+// restore loads the partition's rows from a checkpoint. There must be none before.
+func (pt *partition) restore(file *CheckpointFile) error {
 	pt.logger().Info("loading a checkpoint", "pos", file.Info.Pos, "path", file.Path)
 	f, err := os.Open(file.Path)
 	if err != nil {

@@ -25,11 +25,20 @@ type Cut struct{ *View }
 const cutPatience = 250 * time.Millisecond
 
 // Cut takes a consistent cut of the rows. Close it soon: old rows are kept for it. Where a view is none it waits for the
-// partition that is behind and takes another, until ctx ends; then it fails with ErrInconsistent, which says who was behind.
+// partition that is behind and takes another, until ctx ends; then it fails with ErrInconsistent, which says who was behind. While rows are being made anew it fails with
+// errs.Unavailable.
 func (r *Replica) Cut(ctx context.Context) (_ *Cut, err error) {
 	defer kv.Recover(&err)
 	for {
+		generation := r.Generation()
+		if err := r.Serving(); err != nil {
+			return nil, err
+		}
 		view := r.View()
+		if r.Generation() != generation { // it may lack rows that are being made anew
+			view.Close()
+			continue
+		}
 		gap, err := gapIn(view, len(r.parts))
 		if err == nil && gap == nil {
 			return &Cut{view}, nil

@@ -37,21 +37,3 @@ type Divergence struct {
 func (d *Divergence) Error() string {
 	return fmt.Sprintf("partition %d differs from site %s (run %d) at position %d", d.Partition, d.Site, d.Boot, d.Pos)
 }
-
-// compare checks the digest that a record claims against our own at that position.
-func (pt *partition) compare(rec *Record) {
-	own, ok := pt.recent.at(rec.Applied)
-	if !ok || own == rec.Digest {
-		return
-	}
-	d := &Divergence{Partition: pt.n, Pos: rec.Applied, Site: rec.Site, Boot: rec.Boot}
-	pt.mu.Lock()
-	first := pt.status.Divergence == nil
-	if first {
-		pt.status.Divergence = d
-	}
-	pt.mu.Unlock()
-	if first {
-		pt.logger().Error("ALARM: states of one journal differ", "pos", rec.Applied, "site", rec.Site, "boot", rec.Boot)
-	}
-}

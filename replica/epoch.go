@@ -65,26 +65,35 @@ func (pt *partition) renewSlot(tx *Tx, body []byte) verdict {
 	return verdict{}
 }
 
-// begin raises the epoch and replaces the sites. The same again changes nothing.
-func (pt *partition) begin(tx *Tx, body []byte) verdict {
+// goneOn raises the epoch and replaces the sites. The same again changes nothing.
+func (pt *partition) goneOn(tx *Tx, body []byte) verdict {
 	c, ok := decodeContinuation(body)
 	if !ok || c.Epoch < pt.sys.epoch {
-		return verdict{err: errs.New("replica.begin", errs.Conflict, "", "epoch %d has begun", pt.sys.epoch)}
+		return verdict{err: errs.New("replica.goneOn", errs.Conflict, "", "epoch %d has begun", pt.sys.epoch)}
 	}
 	pt.sys.epoch = c.Epoch
 	for _, name := range slices.Sorted(maps.Keys(pt.sites)) {
 		if !slices.Contains(c.Sites, name) {
 			delete(pt.sites, name)
+			pt.part(name)
 			tx.del(kv.Str(partitionRow(pt.n, tableSite), name))
 		}
 	}
 	for _, name := range c.Sites {
 		if _, ok := pt.sites[name]; !ok {
 			pt.sites[name] = siteRow{}
+			pt.meet(name)
 			tx.set(kv.Str(partitionRow(pt.n, tableSite), name), siteRow{}.encode())
 		}
 	}
 	return verdict{}
+}
+
+// part forgets the peer of a site that is none any more.
+func (pt *partition) part(site string) {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	delete(pt.peers, site)
 }
 
 // Epoch is the epoch that all partitions have reached. It changes while the process runs only when a restored or recovered
@@ -98,8 +107,8 @@ func (r *Replica) Epoch() uint64 {
 }
 
 // Continue makes all partitions go on as c says, after Start; nobody may be served before. What is so already is left alone,
-// so it may be called again, and at several sites. Then it switches on the rules that this build knows, which the sites of
-// before may have held up. It fails with Conflict when a later epoch has begun.
+// so it may be called again, and at several sites. The rules that this build knows, which the sites of before may have held up,
+// are switched on then. It fails with Conflict when a later epoch has begun.
 func (r *Replica) Continue(ctx context.Context, c Continuation) (err error) {
 	defer kv.Recover(&err)
 	if len(c.Sites) == 0 {
@@ -109,8 +118,8 @@ func (r *Replica) Continue(ctx context.Context, c Continuation) (err error) {
 		if err := pt.goOn(ctx, c); err != nil {
 			return fmt.Errorf("replica: partition %d: epoch %d: %w", pt.n, c.Epoch, err)
 		}
-		if r.Status(pt.n).Rules < r.rules {
-			if err := r.upgrade(ctx, pt.n); err != nil {
+		if r.alone() { // several look again and again
+			if err := pt.begin(ctx); err != nil {
 				return err
 			}
 		}

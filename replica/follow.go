@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"bongsu/journal"
@@ -15,27 +14,54 @@ const maxBatch = 1 << 20
 
 // follow applies the partition's records as they come, until ctx ends or the partition halts.
 func (pt *partition) follow(ctx context.Context) {
-	err := pt.following(ctx)
-	if err != nil {
-		pt.halt(err)
+	for ctx.Err() == nil {
+		if err := pt.settle(ctx); err != nil {
+			pt.halt(err)
+			return
+		}
+		if !pt.settled {
+			return // ctx ended
+		}
+		pt.arrive()
+		err := pt.following(ctx)
+		if ctx.Err() != nil && err == nil {
+			return
+		}
+		if err := pt.again(err); err != nil {
+			pt.halt(err)
+			return
+		}
 	}
 }
 
+// following applies records until the rows have to be made anew, or something is wrong for good. When ctx ends it commits what it
+// has and returns nil.
 func (pt *partition) following(ctx context.Context) (err error) {
 	defer kv.Recover(&err)
+	run, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	pt.mu.Lock()
+	pt.interrupt = interrupt
+	pt.mu.Unlock()
+	wait := 100 * time.Millisecond
 	for {
-		err := pt.r.j.Follow(ctx, pt.n, pt.next, pt.take)
+		before := pt.next
+		err := pt.r.j.Follow(run, pt.n, pt.next, pt.take)
+		var anew *remake
 		switch {
 		case ctx.Err() != nil:
 			return pt.commit()
-		case errors.Is(err, errHalt), errors.Is(err, journal.ErrTrimmed), errors.Is(err, journal.ErrDamaged):
+		case errors.As(context.Cause(run), &anew):
+			return anew
+		case errors.Is(err, errHalt), errors.Is(err, journal.ErrTrimmed), errors.Is(err, journal.ErrDamaged), errors.As(err, &anew):
 			return err
 		}
 		pt.logger().Warn("journal: cannot follow, trying again", "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
+		if pt.next > before {
+			wait = 100 * time.Millisecond
 		}
+		sleep(ctx, wait)
+		wait = min(2*wait, 5*time.Second)
 	}
 }
 
@@ -44,24 +70,50 @@ func (pt *partition) take(e journal.Entry) error {
 	if err := pt.apply(e); err != nil {
 		return err
 	}
-	if e.Pos < pt.r.target[pt.n] && pt.batch.Len() < maxBatch && !pt.r.everyRecord {
+	if e.Pos < pt.target && pt.batch.Len() < maxBatch && !pt.r.everyRecord && !pt.crossed {
 		return nil
 	}
-	return pt.commit()
+	if err := pt.commit(); err != nil {
+		return err
+	}
+	pt.arrive()
+	return pt.photograph()
+}
+
+// photograph hands the rows to who writes checkpoints, at the positions that are the same at all sites.
+func (pt *partition) photograph() error {
+	if !pt.crossed {
+		return nil
+	}
+	pt.crossed = false
+	if pt.r.snapshot == nil {
+		return nil
+	}
+	s, err := pt.r.Snapshot(pt.n)
+	if err != nil {
+		return err
+	}
+	pt.r.snapshot(s)
+	return nil
 }
 
 // WaitFor returns when position pos of partition p has been applied. It fails with Unavailable when ctx ends before, or
 // the partition has halted.
 func (r *Replica) WaitFor(ctx context.Context, p journal.Partition, pos journal.Position) error {
 	pt := r.parts[p]
+	return pt.await(ctx, func() bool { return pt.status.Applied >= pos })
+}
+
+// await returns when ok, which is asked after every change with pt.mu held. It fails as WaitFor does.
+func (pt *partition) await(ctx context.Context, ok func() bool) error {
 	for {
 		pt.mu.Lock()
-		applied, err, changed := pt.status.Applied, pt.status.Err, pt.changed
+		done, err, changed := ok(), pt.status.Err, pt.changed
 		pt.mu.Unlock()
-		if applied >= pos {
+		switch {
+		case done:
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return stopped()
 		}
 		select {
@@ -70,37 +122,4 @@ func (r *Replica) WaitFor(ctx context.Context, p journal.Partition, pos journal.
 			return unavailable("this site is behind; try again")
 		}
 	}
-}
-
-// CatchUp returns when everything that was in the journal at the call has been applied. Only after it may a site say
-// that something does not exist.
-func (r *Replica) CatchUp(ctx context.Context) error {
-	for i := range r.parts {
-		p := journal.Partition(i)
-		_, last, err := r.j.Bounds(ctx, p)
-		if err != nil {
-			e := unavailable("the journal does not answer")
-			e.Err = err
-			return e
-		}
-		if err := r.WaitFor(ctx, p, last); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Current reports whether the given positions, one for each partition, are those of the journal's end: whether an answer
-// made at them is an answer about now.
-func (r *Replica) Current(ctx context.Context, at []journal.Position) (bool, error) {
-	for i := range r.parts {
-		_, last, err := r.j.Bounds(ctx, journal.Partition(i))
-		if err != nil {
-			return false, fmt.Errorf("journal: bounds of partition %d: %w", i, err)
-		}
-		if at[i] < last {
-			return false, nil
-		}
-	}
-	return true, nil
 }

@@ -149,8 +149,8 @@ func TestLargeMessagesArrive(t *testing.T) {
 		}
 	}
 	empty := func() bool {
-		p, _, err := r.forwarders[0][0].oldest()
-		return err == nil && len(p.messages) == 0
+		first, err := r.forwarders[0][0].waiting()
+		return err == nil && first == 0
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10e9)
 	defer cancel()
@@ -180,7 +180,7 @@ func TestForwarderSurvivesFault(t *testing.T) {
 	defer db.Abandon()
 	fs.Fail(syscall.EIO, nil)
 	f := &forwarder{r: &Replica{db: db}}
-	if _, err := f.forward(t.Context()); !errors.Is(err, syscall.EIO) {
+	if err := f.forward(t.Context()); !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -199,8 +199,8 @@ func TestHalfLoadedRowsAreDiscarded(t *testing.T) {
 	if err := b.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	pt := &partition{r: &Replica{db: db, j: j, log: slog.New(slog.DiscardHandler), target: make([]journal.Position, 2)}, n: 0, of: 2}
-	if err := pt.recover(t.Context(), nil); err != nil {
+	pt := newPartition(&Replica{db: db, j: j, log: slog.New(slog.DiscardHandler), sites: []string{"a"}}, 0, 2, 1)
+	if err := pt.agree(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if db.Get(mine) != nil || db.Get(other) == nil {

@@ -23,6 +23,8 @@ const (
 	maxMessage = MaxProposals - 256
 	// firstRetry and lastRetry are the pauses after a delivery that did not succeed: the first one, and the longest.
 	firstRetry, lastRetry = 200 * time.Millisecond, 10 * time.Second
+	// secondAfter is how long a site that does not lead waits before it does what the leader should have done.
+	secondAfter = time.Second
 )
 
 func outboxKey(from, to journal.Partition, n uint64) []byte {
@@ -137,54 +139,77 @@ func (fs forwarders) poke() {
 	}
 }
 
-// run forwards until ctx ends.
+// run forwards until ctx ends. The site that leads the sender's partition does it; another one when nothing has moved for a
+// while.
 func (f *forwarder) run(ctx context.Context) {
-	for pause := firstRetry; ; {
-		more, err := f.forward(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			f.r.log.Warn("outbox: not forwarded, will try again", "partition", f.from, "to", f.to, "err", err)
+	for pause := firstRetry; ctx.Err() == nil; {
+		first, err := f.waiting()
+		if err == nil && first == 0 {
 			select {
 			case <-ctx.Done():
-				return
-			case <-time.After(pause):
-				pause = min(2*pause, lastRetry)
+			case <-f.poked:
 			}
 			continue
 		}
-		pause = firstRetry
-		if more {
+		if err == nil && !f.r.leads(f.from) {
+			sleep(ctx, secondAfter)
+			var now uint64
+			if now, err = f.waiting(); err == nil && now != first {
+				continue
+			}
+		}
+		if err == nil {
+			err = f.forward(ctx)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			pause = firstRetry
 			continue
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-f.poked:
-		}
+		f.r.log.Warn("outbox: not forwarded, will try again", "partition", f.from, "to", f.to, "err", err)
+		sleep(ctx, pause)
+		pause = min(2*pause, lastRetry)
 	}
 }
 
-// forward delivers the oldest messages and has them forgotten. It reports whether there may be more.
-func (f *forwarder) forward(ctx context.Context) (more bool, err error) {
-	p, more, err := f.oldest()
+// waiting is the number of the message that has waited longest; 0: there is none, or history is still being applied, and with it
+// the news that messages have arrived long ago.
+func (f *forwarder) waiting() (first uint64, err error) {
+	defer kv.Recover(&err)
+	pt := f.r.parts[f.from]
+	pt.mu.Lock()
+	caught := pt.caught
+	pt.mu.Unlock()
+	if !caught {
+		return 0, nil
+	}
+	lo := kv.U16(partitionRow(f.from, tableOutbox), uint16(f.to))
+	for k := range f.r.db.Scan(lo, kv.End(lo)) {
+		first, _, _ = kv.CutU64(k[len(lo):])
+		break
+	}
+	return first, nil
+}
+
+// forward delivers the oldest messages and has them forgotten.
+func (f *forwarder) forward(ctx context.Context) error {
+	p, err := f.oldest()
 	if err != nil || len(p.messages) == 0 {
-		return false, err
+		return err
 	}
 	if _, err := f.r.Submit(ctx, f.r.own(f.to, kindDeliver, p.encode())); err != nil {
-		return false, err
+		return err
 	}
 	last := p.first + uint64(len(p.messages)) - 1
 	ack := kv.U64(kv.U16([]byte(nil), uint16(f.to)), last)
-	if _, err := f.r.Submit(ctx, f.r.own(f.from, kindAck, ack)); err != nil {
-		return false, err
-	}
-	return more, nil
+	_, err = f.r.Submit(ctx, f.r.own(f.from, kindAck, ack))
+	return err
 }
 
-// oldest reads the messages that have waited longest, and whether there are more.
-func (f *forwarder) oldest() (p parcel, more bool, err error) {
+// oldest reads the messages that have waited longest.
+func (f *forwarder) oldest() (p parcel, err error) {
 	defer kv.Recover(&err)
 	view := f.r.View()
 	defer view.Close()
@@ -194,16 +219,16 @@ func (f *forwarder) oldest() (p parcel, more bool, err error) {
 	lo := kv.U16(partitionRow(f.from, tableOutbox), uint16(f.to))
 	for k, v := range view.Scan(lo, kv.End(lo)) {
 		if size += len(v); size > maxForward && len(p.messages) > 0 {
-			return p, true, nil
+			return p, nil
 		}
 		m, err := decodeMessage(bytes.Clone(v))
 		if err != nil {
-			return p, false, err
+			return p, err
 		}
 		if p.first == 0 {
 			p.first, _, _ = kv.CutU64(k[len(lo):])
 		}
 		p.messages = append(p.messages, m)
 	}
-	return p, false, nil
+	return p, nil
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"bongsu/errs"
+	"bongsu/journal"
 )
 
 // queue holds the requests for one partition until they leave in a record. It is bounded in bytes, and fair: each user has
@@ -16,7 +17,8 @@ type queue struct {
 	lanes  map[string]*lane
 	turn   []*lane // lanes with requests, in the order of their turns
 	bytes  int
-	closed *errs.Error
+	closed *errs.Error   // for good
+	paused *errs.Error   // for now
 	ready  chan struct{} // has an element while there is something to take
 }
 
@@ -29,7 +31,8 @@ type lane struct {
 // request is one proposal on its way, and where its verdict goes.
 type request struct {
 	p       Proposal
-	verdict chan result // has room for one
+	known   journal.Position // what was applied here when it came
+	verdict chan result      // has room for one
 }
 
 type result struct {
@@ -50,6 +53,9 @@ func (q *queue) push(req *request) *errs.Error {
 	defer q.mu.Unlock()
 	if q.closed != nil {
 		return q.closed
+	}
+	if q.paused != nil {
+		return q.paused
 	}
 	size, name := req.p.size(), req.p.Lane
 	l := q.lanes[name]
@@ -151,6 +157,25 @@ func (q *queue) close(err *errs.Error) {
 		return
 	}
 	q.closed = err
+	q.empty(err)
+}
+
+// pause refuses what waits, and what comes until resume.
+func (q *queue) pause(err *errs.Error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.paused = err
+	q.empty(err)
+}
+
+func (q *queue) resume() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.paused = nil
+}
+
+// empty refuses what waits; q.mu is held.
+func (q *queue) empty(err *errs.Error) {
 	for _, l := range q.lanes {
 		for _, req := range l.reqs {
 			req.finish(nil, err)

@@ -2,16 +2,13 @@ package replica
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"bongsu/clock"
-	"bongsu/errs"
 	"bongsu/journal"
 	"bongsu/kv"
 )
@@ -64,11 +61,18 @@ type Replica struct {
 	log         *slog.Logger
 	observer    bool
 	everyRecord bool
+	stamps      func() bool
+	checkpoint  func(context.Context, journal.Partition, journal.Position) (*CheckpointFile, error)
+	every       int64 // milliseconds of wall time between checkpoints; 0: none
+	snapshot    func(*Snapshot)
+	diverged    func(journal.Partition, journal.Position)
 
 	parts      []*partition
 	forwarders []forwarders
-	target     []journal.Position // the journal's end at start
 	sink       func(Commit)
+
+	outs       atomic.Int32  // partitions out of service
+	generation atomic.Uint64 // of the rows
 
 	failures atomic.Int64 // proposals whose handler panicked or failed
 	refused  atomic.Int64 // messages whose handler refused
@@ -87,8 +91,8 @@ type Commit struct {
 	Remade bool
 }
 
-// Open brings the rows into agreement with the journal's past: what the journal does not confirm is discarded, what it no
-// longer holds is loaded from a checkpoint. Nothing is applied before Start.
+// Open makes a replica on the rows that there are. With one site it also brings them into agreement with the journal's past;
+// with several that is done after Start, when the journal answers. Nothing is applied before Start.
 func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	defer kv.Recover(&err)
 	kinds, err := register(cfg.Machines)
@@ -96,7 +100,9 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 		return nil, err
 	}
 	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, renewing: machinesThatRenew(cfg.Machines), rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot,
-		sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log, observer: cfg.Observer, everyRecord: cfg.EveryRecord}
+		sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log, observer: cfg.Observer, everyRecord: cfg.EveryRecord,
+		stamps: cfg.Stamps, checkpoint: cfg.Checkpoint, every: cfg.CheckpointEvery.Milliseconds(), snapshot: cfg.Snapshot,
+		diverged: cfg.Diverged}
 	if r.site == "" || r.boot == 0 {
 		return nil, errors.New("replica: site and boot number are required")
 	}
@@ -109,142 +115,114 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
+	if r.stamps == nil {
+		r.stamps = func() bool { return true }
+	}
 	queueMax := cfg.Queue
 	if queueMax == 0 {
 		queueMax = 8 << 20
 	}
 	n := r.j.Partitions()
-	r.target = make([]journal.Position, n)
 	for i := range n {
 		p := journal.Partition(i)
-		pt := &partition{r: r, n: p, of: n, queue: newQueue(queueMax), wake: make(chan struct{}, 1),
-			changed: make(chan struct{}), inflight: map[uint64][]*request{}, dueAt: map[Clock]int64{}, lastSent: r.clock.Now()}
+		pt := newPartition(r, p, n, queueMax)
 		r.parts = append(r.parts, pt)
 		var fs forwarders
 		for to := range n {
 			fs = append(fs, &forwarder{r: r, from: p, to: journal.Partition(to), poked: make(chan struct{}, 1)})
 		}
 		r.forwarders = append(r.forwarders, fs)
-		if err := pt.recover(ctx, cfg.Checkpoint); err != nil {
+		if err := pt.open(ctx); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
 }
 
-// recover makes the partition's rows agree with the journal and loads what is kept in memory.
-func (pt *partition) recover(ctx context.Context, checkpoint func(context.Context, journal.Partition, journal.Position) (*CheckpointFile, error)) error {
-	first, last, err := pt.r.j.Bounds(ctx, pt.n)
-	if err != nil {
-		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
-	}
-	pt.r.target[pt.n] = last
-	ok, err := pt.confirmed(ctx, first, last)
-	if err != nil {
-		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
-	}
-	if !ok {
-		if err := pt.discard(); err != nil {
-			return err
-		}
-		if first > 1 {
-			if err := pt.restore(ctx, checkpoint, first, last); err != nil {
-				return err
-			}
-		}
+func newPartition(r *Replica, p journal.Partition, of, queueMax int) *partition {
+	return &partition{r: r, n: p, of: of, queue: newQueue(queueMax), wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		inflight: map[uint64]flight{}, dueAt: map[Clock]int64{}, peers: map[string]*peer{}, begun: make(chan struct{})}
+}
+
+// open takes up the rows that there are.
+func (pt *partition) open(ctx context.Context) error {
+	pt.lastSent = pt.r.clock.Now()
+	pt.lastMark = pt.lastSent
+	if pt.r.alone() {
+		return pt.agree(ctx)
 	}
 	if err := pt.load(); err != nil {
 		return err
 	}
-	pt.visible.pos.Store(uint64(pt.next))
-	pt.status = PartitionStatus{Applied: pt.next, Digest: pt.digest, Wall: pt.sys.wall, Live: pt.sys.live, Rules: pt.sys.rules, Epoch: pt.sys.epoch}
-	for c, at := range pt.due {
-		pt.dueAt[c] = at
-	}
-	if pt.next < last {
-		pt.logger().Info("applying history", "from", pt.next+1, "to", last)
+	pt.publish()
+	if pt.r.db.Get(appliedKey(pt.n)) == nil {
+		pt.leave(0)
 	}
 	return nil
 }
 
-// confirmed reports whether the rows are a state that this journal leads to: whether the record at the applied position is
-// the one that was applied, and the next one can be had.
-func (pt *partition) confirmed(ctx context.Context, first, last journal.Position) (bool, error) {
-	v := pt.r.db.Get(appliedKey(pt.n))
-	if v == nil {
-		return false, nil // nothing, or what is left of a checkpoint whose loading was cut off
-	}
-	a, ok := decodeApplied(v)
-	if !ok || a.pos > last || a.pos+1 < first {
-		pt.logger().Warn("the rows do not fit the journal and are discarded", "pos", a.pos, "first", first, "last", last)
-		return false, nil
-	}
-	if a.pos < first {
-		return true, nil // the very record was trimmed, which happens only below a verified checkpoint
-	}
-	e, err := pt.r.j.Read(ctx, pt.n, a.pos)
-	if err != nil {
-		return false, err
-	}
-	if sha256.Sum256(e.Data) != a.record {
-		pt.logger().Warn("the journal holds another record where the rows were left; they are discarded", "pos", a.pos)
-		return false, nil
-	}
-	return true, nil
-}
+// alone reports whether there are no other sites.
+func (r *Replica) alone() bool { return len(r.sites) == 1 }
 
-// discard removes all rows of the partition.
-func (pt *partition) discard() error {
-	b := pt.r.db.Batch()
-	for _, kr := range append(stateRanges(pt.n, pt.of), derivedRange(pt.n)) {
-		b.DeleteRange(kr.lo, kr.hi)
-	}
-	b.Delete(appliedKey(pt.n))
-	return b.Commit()
-}
+// leads reports whether this site is the first to do what one site should do for p.
+func (r *Replica) leads(p journal.Partition) bool { return r.alone() || r.j.Leads(p) }
 
 // Start begins to follow the journal and to accept proposals; sink is called after every commit, from the partition's
-// goroutine, and must not block. It returns when everything that was in the journal at Open has been applied, and every
-// partition has begun.
+// goroutine, and must not block. With one site it returns when everything that was in the journal at Open has been applied, and
+// every partition has begun. With several it returns at once: a site that is alone serves what it has, and Ready waits.
 func (r *Replica) Start(ctx context.Context, sink func(Commit)) error {
 	r.sink = sink
 	run, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	for _, pt := range r.parts {
+	for i, pt := range r.parts {
 		r.wg.Go(func() { pt.follow(run) })
 		if r.observer {
 			pt.queue.close(unavailable("this is an observer"))
+			continue
 		}
-	}
-	for i, pt := range r.parts {
-		if err := r.WaitFor(ctx, pt.n, r.target[i]); err != nil {
-			return errors.Join(err, r.Status(pt.n).Err)
-		}
-	}
-	if r.observer {
-		return nil
-	}
-	// Only now: the timers and the messages that history passes have been seen to long ago.
-	for i, pt := range r.parts {
 		r.wg.Go(func() { pt.send(run) })
 		for _, f := range r.forwarders[i] {
 			r.wg.Go(func() { f.run(run) })
 		}
+		if !r.alone() {
+			r.wg.Go(func() { pt.keepBeginning(run) })
+		}
+	}
+	if !r.alone() {
+		return nil
 	}
 	for _, pt := range r.parts {
-		s := r.Status(pt.n)
-		var err error
-		switch {
-		case s.Rules == 0: // not begun, although a tick may be there already
-			_, err = r.Submit(ctx, r.first(pt.n))
-			if errs.Is(err, errs.Conflict) {
-				err = nil // another site was faster
-			}
-		case s.Rules < r.rules:
-			err = r.upgrade(ctx, pt.n)
+		if err := pt.await(ctx, func() bool { return pt.caught }); err != nil {
+			return errors.Join(err, r.Status(pt.n).Err)
 		}
-		if err != nil {
+	}
+	for _, pt := range r.parts {
+		if r.observer {
+			break
+		}
+		if err := pt.begin(ctx); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// Ready returns when every partition has applied what the journal held at the start and has begun. With one site Start has seen to
+// that. It fails as WaitFor does.
+func (r *Replica) Ready(ctx context.Context) error {
+	for _, pt := range r.parts {
+		if err := pt.await(ctx, func() bool { return pt.caught }); err != nil {
+			return errors.Join(err, r.Status(pt.n).Err)
+		}
+	}
+	for _, pt := range r.parts {
+		if r.observer || r.alone() {
+			break
+		}
+		select {
+		case <-pt.begun:
+		case <-ctx.Done():
+			return unavailable("a majority of the sites cannot be reached")
 		}
 	}
 	return nil
@@ -282,93 +260,3 @@ func (pt *partition) drain() {
 		}
 	}
 }
-
-// View is a consistent reading of the rows: all partitions at one moment, with their positions.
-type View struct {
-	*kv.View
-	at []journal.Position
-}
-
-// View takes one. Close it soon.
-func (r *Replica) View() *View {
-	v := &View{at: make([]journal.Position, len(r.parts))}
-	var seqs [16]uint64 // of the first partitions; more read their row
-	for i, pt := range r.parts {
-		if i < len(seqs) {
-			seqs[i], v.at[i] = pt.visible.read()
-		}
-	}
-	v.View = r.db.View()
-	for i, pt := range r.parts {
-		if i < len(seqs) && pt.visible.still(seqs[i]) {
-			continue
-		}
-		v.at[i] = 0
-		if a, ok := decodeApplied(v.Get(appliedKey(journal.Partition(i)))); ok {
-			v.at[i] = a.pos
-		}
-	}
-	return v
-}
-
-// visible is up to where a partition can be read, for views: a position and a number that is odd while a commit is under
-// way, so that a view knows whether the position that it read before is the one that it sees.
-type visible struct{ seq, pos atomic.Uint64 }
-
-// change makes pos visible by calling commit.
-func (v *visible) change(pos journal.Position, commit func() error) error {
-	v.seq.Add(1)
-	err := commit()
-	if err == nil {
-		v.pos.Store(uint64(pos))
-	}
-	v.seq.Add(1)
-	return err
-}
-
-func (v *visible) read() (seq uint64, pos journal.Position) {
-	return v.seq.Load(), journal.Position(v.pos.Load())
-}
-
-// still reports whether nothing has been committed since seq was read, nor was being committed then.
-func (v *visible) still(seq uint64) bool { return seq%2 == 0 && v.seq.Load() == seq }
-
-// Positions are the positions of the partitions in this view; not to be changed.
-func (v *View) Positions() []journal.Position { return v.at }
-
-// Rows reads the newest committed rows, for reads of a single row.
-func (r *Replica) Rows() kv.Reader { return r.db }
-
-// Partitions is how many there are.
-func (r *Replica) Partitions() int { return len(r.parts) }
-
-// Status reports where partition p stands.
-func (r *Replica) Status(p journal.Partition) PartitionStatus {
-	pt := r.parts[p]
-	pt.mu.Lock()
-	defer pt.mu.Unlock()
-	return pt.status
-}
-
-// Ready returns when every partition has applied what the journal held at the start and has begun. With one site Start has seen to
-// that; with several it does not wait for the others, and this does.
-func (r *Replica) Ready(ctx context.Context) error { return nil }
-
-// Positions are the positions applied so far, one for each partition.
-func (r *Replica) Positions() []journal.Position {
-	out := make([]journal.Position, len(r.parts))
-	for i := range out {
-		out[i] = r.Status(journal.Partition(i)).Applied
-	}
-	return out
-}
-
-// Failures is how many proposals failed through a bug in a state machine, in this run; Refused how many messages between
-// slots were refused.
-func (r *Replica) Failures() int64 { return r.failures.Load() }
-
-// Refused is how many messages of timers and outboxes were refused, in this run.
-func (r *Replica) Refused() int64 { return r.refused.Load() }
-
-// Waiting is how many proposals wait in the queue of partition p for their turn.
-func (r *Replica) Waiting(p journal.Partition) int { return r.parts[p].queue.len() }

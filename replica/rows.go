@@ -22,15 +22,17 @@ const machineReplica = 0
 
 // Tables of the replica.
 const (
-	tableTxn     = 't' // state: key -> live time, verdict
-	tableSystem  = 's' // partition: the system row
-	tableSite    = 'S' // partition: site -> siteRow
-	tableBoot    = 'b' // partition: site, boot -> last n
-	tableTimer   = 't' // partition: clock, due, place -> message
-	tableOutbox  = 'o' // partition: receiver, n -> message
-	tableSent    = 'O' // partition: receiver -> last n sent
-	tableInbox   = 'i' // partition: sender -> epoch, last n received
-	tableApplied = 'a' // local: partition -> appliedRow
+	tableTxn      = 't' // state: key -> live time, verdict
+	tableRefused  = 'r' // state: key -> position of its last refusal
+	tableSystem   = 's' // partition: the system row
+	tableSite     = 'S' // partition: site -> siteRow
+	tableBoot     = 'b' // partition: site, boot -> last n
+	tableTimer    = 't' // partition: clock, due, place -> message
+	tableOutbox   = 'o' // partition: receiver, n -> message
+	tableSent     = 'O' // partition: receiver -> last n sent
+	tableInbox    = 'i' // partition: sender -> epoch, last n received
+	tableRefusals = 'r' // partition: place -> live time, slot, key
+	tableApplied  = 'a' // local: partition -> appliedRow
 )
 
 // Row begins the key of a state row of a machine: all rows of a slot sort together.

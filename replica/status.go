@@ -21,26 +21,76 @@ type PartitionStatus struct {
 type SiteStatus struct {
 	Site    string
 	Boot    uint64           // the highest boot number that it has used
-	Pos     journal.Position // where that record is; 0: not seen in this run
+	Pos     journal.Position // where that record is; 0: none was seen in this run
 	Applied journal.Position // what it had applied
-	Stamp   int64            // its clock, Unix milliseconds; 0: it has no say
+	Stamp   int64            // its clock, Unix milliseconds; 0: not seen
 	Rules   uint16           // the newest rules version that its build knows
-	Checked journal.Position // the last position at which its state was compared with ours; claims that are too old are not
-	Differs journal.Position // since where its state differs from ours; 0: it agrees
+	Checked journal.Position // the last position at which its state was compared with ours; claims over 1,024 records old are not
+	Differs journal.Position // since where its state differs from ours; 0: it agrees, as far as was checked
 }
 
-// Serving is nil, or errs.Unavailable while rows of a partition are being made anew here: nothing may be answered from them.
-func (r *Replica) Serving() error { return nil }
+// Status reports where partition p stands.
+func (r *Replica) Status(p journal.Partition) PartitionStatus {
+	pt := r.parts[p]
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	s := pt.status
+	s.Sites = pt.siteStatus()
+	return s
+}
 
-// Generation changes before rows are discarded in this run. Whoever reads while Serving is nil, and finds Serving nil and the
-// generation unchanged afterwards, has read a state that the cluster once had.
-func (r *Replica) Generation() uint64 { return 0 }
+// Positions are the positions applied so far, one for each partition.
+func (r *Replica) Positions() []journal.Position {
+	out := make([]journal.Position, len(r.parts))
+	for i, pt := range r.parts {
+		pt.mu.Lock()
+		out[i] = pt.status.Applied
+		pt.mu.Unlock()
+	}
+	return out
+}
 
 // Boot is the highest boot number of a site that the journal has shown so far; 0: none.
-func (r *Replica) Boot(site string) uint64 { return 0 }
+func (r *Replica) Boot(site string) uint64 {
+	var boot uint64
+	for _, pt := range r.parts {
+		pt.mu.Lock()
+		if p := pt.peers[site]; p != nil {
+			boot = max(boot, p.Boot)
+		}
+		pt.mu.Unlock()
+	}
+	return boot
+}
 
-// Writable is nil while appends get through; else errs.Unavailable with words that say why not, and since when.
-func (r *Replica) Writable() error { return nil }
+// Failures is how many proposals failed through a bug in a state machine, in this run; Refused how many messages between
+// slots were refused.
+func (r *Replica) Failures() int64 { return r.failures.Load() }
 
-// Remake makes the rows of a partition anew, from a checkpoint or the journal: for who has found them damaged.
-func (r *Replica) Remake(p journal.Partition, why error) {}
+// Refused is how many messages of timers and outboxes were refused, in this run.
+func (r *Replica) Refused() int64 { return r.refused.Load() }
+
+// Waiting is how many proposals wait in the queue of partition p for their turn.
+func (r *Replica) Waiting(p journal.Partition) int { return r.parts[p].queue.len() }
+
+// publish shows the partition's own state, after it was loaded.
+func (pt *partition) publish() {
+	_ = pt.visible.change(pt.next, func() error { return nil })
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	pt.showState()
+	pt.confirmed = pt.settled
+	pt.broadcast()
+}
+
+// showState copies what is committed for others to see; pt.mu is held.
+func (pt *partition) showState() {
+	pt.status.Applied, pt.status.Digest = pt.next, pt.digest
+	pt.status.Wall, pt.status.Live = pt.sys.wall, pt.sys.live
+	pt.status.Rules, pt.status.Epoch = pt.sys.rules, pt.sys.epoch
+	pt.shownMark, pt.lastRefusal = pt.mark, pt.refusedAt
+	clear(pt.dueAt)
+	for c, at := range pt.due {
+		pt.dueAt[c] = at
+	}
+}

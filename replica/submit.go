@@ -11,13 +11,10 @@ import (
 	"bongsu/journal"
 )
 
+// retryAfter is what a client is told when it should come back; attemptTimeout bounds one attempt of an append.
 const (
-	// tickEvery is how long a quiet partition waits before a record without proposals moves its time.
-	tickEvery = 5 * time.Second
-	// minTick is the least time between a record and a tick, for when a clock stands or runs back.
-	minTick = 20 * time.Millisecond
-	// retryAfter is what a client is told when it should come back.
-	retryAfter = time.Second
+	retryAfter     = time.Second
+	attemptTimeout = 5 * time.Second
 )
 
 func unavailable(format string, args ...any) *errs.Error {
@@ -50,7 +47,8 @@ func (r *Replica) Submit(ctx context.Context, p Proposal) ([]byte, error) {
 		return nil, errs.New("replica.Submit", errs.TooLarge, "", "the request is too large")
 	}
 	pt := r.parts[PartitionOf(p.Slot, len(r.parts))]
-	req := &request{p: p, verdict: make(chan result, 1)}
+	_, known := pt.visible.read()
+	req := &request{p: p, known: known, verdict: make(chan result, 1)}
 	if err := pt.queue.push(req); err != nil {
 		return nil, err
 	}
@@ -71,7 +69,7 @@ func (r *Replica) Submit(ctx context.Context, p Proposal) ([]byte, error) {
 	return nil, unavailable("the write was not confirmed in time; try again with the same transaction id")
 }
 
-// send appends records to the journal: everything that waits, or a tick when time must move. One append is in flight at
+// send appends records to the journal: everything that waits, or a tick when one is owed. One append is in flight at
 // a time; what arrives meanwhile leaves as the next record. It ends with ctx, or when the partition has halted.
 //
 // path 4/7: the proposal leaves for the journal, together with whatever else waits for this partition.
@@ -82,6 +80,7 @@ func (pt *partition) send(ctx context.Context) {
 		timer = time.NewTimer(pt.untilTick())
 	)
 	defer timer.Stop()
+	defer pt.abandon()
 	for {
 		select {
 		case <-ctx.Done():
@@ -90,84 +89,138 @@ func (pt *partition) send(ctx context.Context) {
 		case <-timer.C:
 		case <-pt.wake:
 		}
-		reqs := pt.queue.take(MaxProposals)
-		if len(reqs) == 0 && pt.untilTick() > 0 {
-			timer.Reset(pt.untilTick())
+		rec, reqs := pt.record(n + 1)
+		if rec == nil {
+			timer.Reset(min(pt.untilTick(), lookEvery))
 			continue
 		}
 		n++
-		rec := pt.record(n, reqs)
 		buf = rec.Encode(buf[:0])
-		if !pt.launch(n, reqs) {
+		b, ok := pt.launch(n, reqs)
+		if !ok {
 			return
 		}
-		err := pt.append(ctx, n, buf)
-		if err != nil {
+		pos, err := pt.append(ctx, n, buf)
+		switch {
+		case err != nil:
 			pt.refuse(n, err)
 			if ctx.Err() != nil {
 				return
 			}
+		case b != nil:
+			b.pos = pos
+			close(b.acked)
 		}
-		timer.Reset(max(pt.untilTick(), time.Millisecond))
+		timer.Reset(max(min(pt.untilTick(), lookEvery), time.Millisecond))
 	}
 }
 
 // launch notes who waits for record n; in a partition that has halted nobody ever would be told, and it reports false.
-func (pt *partition) launch(n uint64, reqs []*request) bool {
+func (pt *partition) launch(n uint64, reqs []*request) (*barrier, bool) {
 	pt.mu.Lock()
-	halted := pt.status.Err != nil
+	f, halted := flight{reqs, pt.barrier}, pt.status.Err != nil
+	pt.barrier = nil
 	if !halted {
-		pt.inflight[n] = reqs
+		pt.inflight[n] = f
 	}
 	pt.mu.Unlock()
 	if halted {
-		for _, req := range reqs {
-			req.finish(nil, stopped())
-		}
+		f.fail(stopped())
 	}
-	return !halted
+	return f.barrier, !halted
 }
 
-// record makes the record number n of this run.
-func (pt *partition) record(n uint64, reqs []*request) *Record {
-	rec := &Record{Site: pt.r.site, Boot: pt.r.boot, N: n, Stamp: pt.r.clock.Now().UnixMilli(), Rules: pt.r.rules,
-		Proposals: make([]Proposal, len(reqs))}
+// abandon sends away who waits for a record that will not be made.
+func (pt *partition) abandon() {
+	pt.mu.Lock()
+	b := pt.barrier
+	pt.barrier = nil
+	pt.mu.Unlock()
+	b.fail(unavailable("the server is stopping"))
+}
+
+// record makes the record number n of this run, of everything that waits, or a tick if one is owed; nil if there is nothing to say.
+func (pt *partition) record(n uint64) (*Record, []*request) {
+	pt.mu.Lock()
+	known := pt.status
+	confirmed, mark, lastRefusal, now := pt.confirmed, pt.shownMark, pt.lastRefusal, pt.r.clock.Now()
+	owesMark := !pt.r.alone() && pt.caught && mark.pos > 0 && now.Sub(pt.lastMark) > othersTick
+	pt.mu.Unlock()
+	var reqs []*request
+	if owesMark {
+		pt.queue.signal() // they leave with the next one
+	} else {
+		reqs = pt.undecided(pt.queue.take(MaxProposals), lastRefusal)
+	}
+	if len(reqs) == 0 && !owesMark && pt.untilTick() > 0 {
+		return nil, nil
+	}
+	rec := &Record{Site: pt.r.site, Boot: pt.r.boot, N: n, Rules: pt.r.rules, Proposals: make([]Proposal, len(reqs))}
 	for i, req := range reqs {
 		rec.Proposals[i] = req.p
 	}
+	if pt.r.stamps() {
+		rec.Stamp = now.UnixMilli()
+	}
+	marked := len(reqs) == 0 && mark.pos > 0
+	switch {
+	case !confirmed: // these rows are no claim yet
+	case marked:
+		rec.Applied, rec.Digest = mark.pos, mark.digest
+	default:
+		rec.Applied, rec.Digest = known.Applied, known.Digest
+	}
 	pt.mu.Lock()
-	rec.Applied, rec.Digest = pt.status.Applied, pt.status.Digest
-	pt.lastSent = pt.r.clock.Now()
+	pt.lastSent = now
+	if marked {
+		pt.lastMark = now
+	}
 	pt.mu.Unlock()
-	return rec
+	return rec, reqs
 }
 
 // append puts the record into the journal, trying until it is known to be there: a record whose append may have happened is
 // never given up for another. Only an error that says "not there, never will be" ends it, and the end of ctx.
-func (pt *partition) append(ctx context.Context, n uint64, data []byte) error {
+func (pt *partition) append(ctx context.Context, n uint64, data []byte) (journal.Position, error) {
 	msgID := fmt.Sprintf("%s-%x-%d", pt.r.site, pt.r.boot, n)
 	wait := 10 * time.Millisecond
-	for open := false; ; open = true { // open: an attempt before this one may have happened
-		_, err := pt.r.j.Append(ctx, pt.n, msgID, data)
+	pt.onItsWay(pt.r.clock.Now(), nil)
+	defer pt.onItsWay(time.Time{}, nil)
+	for try := 0; ; try++ { // after the first one the record may be there already
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		pos, err := pt.r.j.Append(attempt, pt.n, msgID, data)
+		cancel()
 		switch {
 		case err == nil:
-			return nil
+			return pos, nil
 		case ctx.Err() != nil, errors.Is(err, journal.ErrClosed), errors.Is(err, journal.ErrTooLarge):
-			return err
-		case errors.Is(err, journal.ErrFull) && !open:
-			return err
+			return 0, err
+		case errors.Is(err, journal.ErrFull) && try == 0:
+			return 0, err
 		case errors.Is(err, journal.ErrFull): // this record must be waited for; nobody has to wait behind it
 			for _, req := range pt.queue.take(math.MaxInt) {
 				req.finish(nil, notAppended(err))
 			}
 		}
-		pt.logger().Warn("journal: append not confirmed, trying again", "err", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-			wait = min(2*wait, time.Second)
+		pt.onItsWay(time.Time{}, err)
+		if try&(try-1) == 0 { // ever more rarely
+			pt.logger().Warn("journal: append not confirmed, trying again", "try", try+1, "err", err)
 		}
+		sleep(ctx, wait)
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		wait = min(2*wait, time.Second)
+	}
+}
+
+// onItsWay notes since when a record is on its way into the journal, zero time for never, or the last answer to that.
+func (pt *partition) onItsWay(since time.Time, err error) {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	pt.appendErr = err
+	if err == nil {
+		pt.appending = since
 	}
 }
 
@@ -182,38 +235,12 @@ func notAppended(err error) *errs.Error {
 	return e
 }
 
-// refuse answers the requests of a record that did not get into the journal.
+// refuse answers who waits for a record that did not get into the journal.
 func (pt *partition) refuse(n uint64, err error) {
-	e := notAppended(err)
 	pt.mu.Lock()
-	reqs := pt.inflight[n]
+	f := pt.inflight[n]
 	delete(pt.inflight, n)
 	pt.broadcast()
 	pt.mu.Unlock()
-	for _, req := range reqs {
-		req.finish(nil, e)
-	}
-}
-
-// untilTick is how long until a record is owed although nobody proposes anything: a timer is due, or time has stood still
-// for too long.
-func (pt *partition) untilTick() time.Duration {
-	now := pt.r.clock.Now()
-	pt.mu.Lock()
-	defer pt.mu.Unlock()
-	wait := tickEvery - now.Sub(pt.lastSent)
-	if at, ok := pt.dueAt[Wall]; ok {
-		wait = min(wait, ms(at-now.UnixMilli()))
-	}
-	if at, ok := pt.dueAt[Live]; ok {
-		// Live time goes with the wall, at most maxLive in a record; it stands where the last record left it.
-		wait = min(wait, ms(at-pt.status.Live-(now.UnixMilli()-pt.status.Wall)))
-	}
-	return max(wait, minTick-now.Sub(pt.lastSent), 0)
-}
-
-// ms is n milliseconds, or at least what is longer than any wait: a timer may be further off than a Duration can say.
-func ms(n int64) time.Duration {
-	const far = int64(24 * time.Hour / time.Millisecond)
-	return time.Duration(min(max(n, -far), far)) * time.Millisecond
+	f.fail(notAppended(err))
 }

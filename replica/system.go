@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -9,7 +8,6 @@ import (
 	"strings"
 
 	"bongsu/errs"
-	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/kv"
 )
@@ -36,6 +34,8 @@ type system struct {
 	rules      uint16 // in force
 	epoch      uint64 // changes when a cluster is recovered or restored
 	partitions int    // how many there are; fixed at genesis
+
+	forgotten journal.Position // refusals up to here are no longer kept; since rules 2
 }
 
 func (s system) encode() []byte {
@@ -43,18 +43,25 @@ func (s system) encode() []byte {
 	out = binary.AppendVarint(out, s.live)
 	out = binary.AppendUvarint(out, uint64(s.rules))
 	out = binary.AppendUvarint(out, s.epoch)
-	return binary.AppendUvarint(out, uint64(s.partitions))
+	out = binary.AppendUvarint(out, uint64(s.partitions))
+	if s.forgotten > 0 {
+		out = binary.AppendUvarint(out, uint64(s.forgotten))
+	}
+	return out
 }
 
 func decodeSystem(v []byte) (s system, ok bool) {
 	d := decoder{data: v}
 	s = system{wall: d.varint(), live: d.varint(), rules: uint16(d.uvarint()), epoch: d.uvarint(), partitions: int(d.uvarint())}
+	if len(d.data) > 0 {
+		s.forgotten = journal.Position(d.uvarint())
+	}
 	return s, !d.bad
 }
 
 // siteRow is what a partition knows of a site.
 type siteRow struct {
-	stamp int64  // its latest clock reading, Unix milliseconds
+	stamp int64  // its clock as it told last, Unix milliseconds; before rules 2 the highest that it told
 	rules uint16 // the newest rules version that its build knows
 }
 
@@ -70,8 +77,12 @@ func decodeSite(v []byte) siteRow {
 // advance moves the two times by the record's stamp. A leap of more than a minute needs the word of a majority of sites.
 func (pt *partition) advance(rec *Record) {
 	s := pt.sites[rec.Site]
-	if rec.Stamp > s.stamp || rec.Rules != s.rules {
-		s = siteRow{stamp: max(s.stamp, rec.Stamp), rules: rec.Rules}
+	stamp := max(s.stamp, rec.Stamp)
+	if pt.sys.rules >= rulesRefusals && rec.Stamp != 0 {
+		stamp = rec.Stamp // a clock that was wrong once has no say any more
+	}
+	if stamp != s.stamp || rec.Rules != s.rules {
+		s = siteRow{stamp: stamp, rules: rec.Rules}
 		pt.sites[rec.Site] = s
 		pt.write(write{key: kv.Str(partitionRow(pt.n, tableSite), rec.Site), value: s.encode()})
 	}
@@ -112,7 +123,7 @@ func (pt *partition) system(tx *Tx, kind string, body []byte) verdict {
 	case kindRenew:
 		return pt.renewSlot(tx, body)
 	case kindEpoch:
-		return pt.begin(tx, body)
+		return pt.goneOn(tx, body)
 	}
 	return verdict{err: errs.New("replica.apply", errs.Unsupported, "", "unknown kind %s", kind)}
 }
@@ -148,9 +159,13 @@ func (pt *partition) genesis(tx *Tx, body []byte) verdict {
 		return verdict{err: errs.New("replica.apply", errs.Conflict, "", "the partition has begun")}
 	}
 	pt.sys.partitions, pt.sys.rules, pt.sys.epoch = g.partitions, g.rules, 1
+	if g.rules >= rulesRefusals && len(g.sites) > 1 {
+		pt.sys.wall = 0 // so far it is one clock's word; the first time is what a majority of the sites agrees on
+	}
 	for _, s := range g.sites {
 		if _, ok := pt.sites[s]; !ok {
 			pt.sites[s] = siteRow{}
+			pt.meet(s)
 			tx.set(kv.Str(partitionRow(pt.n, tableSite), s), siteRow{}.encode())
 		}
 	}
@@ -192,7 +207,8 @@ func (pt *partition) switchRules(body []byte) verdict {
 func (pt *partition) load() error {
 	pt.sys, pt.digest, pt.next = system{}, Digest{}, 0
 	pt.sites, pt.due = map[string]siteRow{}, map[Clock]int64{}
-	pt.recent = recentDigests{}
+	pt.recent, pt.mark = recentDigests{}, claim{}
+	pt.oldest, pt.refusedAt, pt.crossed = -1, 0, false
 	v := pt.r.db.Get(appliedKey(pt.n))
 	if v == nil {
 		return nil
@@ -212,14 +228,10 @@ func (pt *partition) load() error {
 	}
 	pt.next, pt.digest = a.pos, a.digest
 	pt.recent.add(a.pos, a.digest)
-	lo := partitionRow(pt.n, tableSite)
-	for k, v := range pt.r.db.Scan(lo, kv.End(lo)) {
-		name, _, err := kv.CutStr(k[len(lo):])
-		if err != nil {
-			return fmt.Errorf("replica: malformed site row of partition %d", pt.n)
-		}
-		pt.sites[name] = decodeSite(v)
+	if err := pt.loadSites(); err != nil {
+		return err
 	}
+	pt.loadRefusals()
 	for _, c := range [...]Clock{Live, Wall} {
 		lo := append(partitionRow(pt.n, tableTimer), byte(c))
 		for k := range pt.r.db.Scan(lo, kv.End(lo)) {
@@ -227,7 +239,7 @@ func (pt *partition) load() error {
 			break
 		}
 	}
-	lo = partitionRow(pt.n, tableOutbox)
+	lo := partitionRow(pt.n, tableOutbox)
 	for range pt.r.db.Scan(lo, kv.End(lo)) {
 		pt.sends = true
 		break
@@ -235,22 +247,27 @@ func (pt *partition) load() error {
 	return nil
 }
 
-// first is the proposal that begins a partition. Its slot is the partition's first.
-func (r *Replica) first(n journal.Partition) Proposal {
-	return r.own(n, kindGenesis, genesis{partitions: r.j.Partitions(), rules: r.rules, sites: r.sites}.encode())
-}
-
-// own makes a proposal of the replica itself for a partition.
-func (r *Replica) own(n journal.Partition, kind string, body []byte) Proposal {
-	of := r.j.Partitions()
-	return Proposal{Kind: kind, Slot: id.Slot((int(n)*id.Slots + of - 1) / of), Body: body}
-}
-
-// upgrade switches on the rules that this build knows, if every site's build knows them.
-func (r *Replica) upgrade(ctx context.Context, n journal.Partition) error {
-	_, err := r.Submit(ctx, r.own(n, kindRules, binary.AppendUvarint(nil, uint64(r.rules))))
-	if err != nil {
-		r.log.Warn("new rules stay off for now", "partition", n, "err", err)
+// loadSites reads what is known of the sites.
+func (pt *partition) loadSites() error {
+	lo := partitionRow(pt.n, tableSite)
+	for k, v := range pt.r.db.Scan(lo, kv.End(lo)) {
+		name, _, err := kv.CutStr(k[len(lo):])
+		if err != nil {
+			return fmt.Errorf("replica: malformed site row of partition %d", pt.n)
+		}
+		s := decodeSite(v)
+		pt.sites[name] = s
+		p := pt.meet(name)
+		p.Stamp, p.Rules = s.stamp, s.rules
 	}
-	return ctx.Err()
+	lo = partitionRow(pt.n, tableBoot)
+	for k := range pt.r.db.Scan(lo, kv.End(lo)) {
+		name, rest, err := kv.CutStr(k[len(lo):])
+		if err != nil || len(rest) != 8 {
+			return fmt.Errorf("replica: malformed row of a run in partition %d", pt.n)
+		}
+		p := pt.meet(name)
+		p.Boot = max(p.Boot, binary.BigEndian.Uint64(rest))
+	}
+	return nil
 }

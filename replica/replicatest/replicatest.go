@@ -76,6 +76,9 @@ func Start(t testing.TB, o Options) (r *replica.Replica, stop func()) {
 	if err == nil {
 		err = r.Start(ctx, o.Sink)
 	}
+	if err == nil {
+		err = r.Ready(ctx)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
