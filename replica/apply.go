@@ -79,6 +79,7 @@ type partition struct {
 	inflight    map[uint64]flight
 	barrier     *barrier // the next record, if somebody waits for it
 	interrupt   context.CancelCauseFunc
+	ended       chan struct{} // closed when nothing more is appended
 	begun       chan struct{} // closed when the partition has been seen to have begun; with several sites
 }
 
