@@ -50,6 +50,7 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server until it is interrupted."`
 	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running server under load, and check what it promises."`
+	Cluster clusterCmd `cmd:"" help:"Make the files with which the sites of a cluster begin."`
 	Version versionCmd `cmd:"" help:"Print what was built."`
 }
 
