@@ -91,6 +91,9 @@ func (e *engine) publish(ctx context.Context, msg *nats.Msg) (journal.Position, 
 
 // acknowledged remembers pos before the caller hears of it.
 func (j *Journal) acknowledged(p journal.Partition, pos journal.Position, size int) {
+	if j.cfg.Cluster != nil {
+		return // it is on a quorum, which says nothing of this site's files: watch
+	}
 	j.used.Add(int64(size))
 	if err := j.marks.acked(p, pos); err != nil {
 		j.log.Error("the acknowledged position could not be noted", "partition", p, "pos", pos, "err", err)
@@ -102,7 +105,7 @@ func (j *Journal) appendable(e *engine, size int) error {
 	switch err := e.ill(); {
 	case errors.Is(err, errNoSpace):
 		return journal.ErrFull
-	case errors.Is(err, errWrite):
+	case errors.Is(err, errWrite), errors.Is(err, journal.ErrDamaged):
 		return err
 	}
 	if j.cfg.Budget > 0 && j.used.Load()+int64(size) > j.cfg.Budget {
@@ -114,7 +117,11 @@ func (j *Journal) appendable(e *engine, size int) error {
 	return nil
 }
 
-// Refusing is why an append would be refused now: ErrFull, or what is wrong with the engine. It is nil when it would not.
+// errNoQuorum: the appends of a site wait until a majority of the sites is there.
+var errNoQuorum = errors.New("jet: nothing can be written until a majority of the sites is connected")
+
+// Refusing is why an append would be refused now, or would wait: ErrFull, what is wrong with the engine, or that a majority of the
+// sites is missing. It is nil when an append would get through.
 func (j *Journal) Refusing() error {
 	j.mu.Lock()
 	e, broken := j.eng, j.broken
@@ -123,9 +130,12 @@ func (j *Journal) Refusing() error {
 	case broken != nil:
 		return broken
 	case e == nil:
-		return errors.New("jet: the engine is being started again")
+		return errNoEngine
 	}
-	return j.appendable(e, journal.MaxRecord)
+	if err := j.appendable(e, journal.MaxRecord); err != nil {
+		return err
+	}
+	return j.leaderless()
 }
 
 // freeSpace is how many bytes a process like ours may still write in dir's file system. What cannot be asked counts as plenty: the

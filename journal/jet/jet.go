@@ -28,6 +28,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,11 @@ func (c Config) withDefaults() Config {
 	if c.Reserve == 0 {
 		c.Reserve = 256 << 20
 	}
+	if k := c.Cluster; k != nil {
+		own := *k
+		own.Timers = k.Timers.withDefaults()
+		c.Cluster, c.ServerName = &own, k.Site
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -75,6 +81,19 @@ type Journal struct {
 	calls  sync.WaitGroup // public calls
 	keeper sync.WaitGroup
 
+	bus subscriptions
+
+	// Of a cluster only.
+	books        books
+	peers        *peers
+	sites        []string                // all, sorted
+	sights       atomic.Pointer[[]sight] // nil while there is no engine
+	found        []extent                // by the last scan; for watch
+	known        []bool                  // which partitions the present engine has shown; for watch
+	formed       chan struct{}           // closed when all partitions have been seen here
+	draining     atomic.Bool
+	balanceAfter time.Duration
+
 	mu      sync.Mutex
 	closed  bool
 	eng     *engine       // nil while there is none
@@ -91,6 +110,11 @@ func Open(c Config) (*Journal, error) {
 	if c.Dir == "" || c.Partitions < 1 || c.Partitions > 1024 {
 		return nil, fmt.Errorf("jet: a directory and 1 to 1024 partitions are needed, not %q and %d", c.Dir, c.Partitions)
 	}
+	if c.Cluster != nil {
+		if err := c.Cluster.check(c.Partitions); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("jet: %w", err)
 	}
@@ -98,23 +122,45 @@ func Open(c Config) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{cfg: c, log: c.Log.With("part", "journal"), lock: lock, changed: make(chan struct{})}
+	j := &Journal{cfg: c, log: c.Log.With("part", "journal"), lock: lock, changed: make(chan struct{}),
+		formed: make(chan struct{}), balanceAfter: balanceAfter}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
-	if err := j.start(); err != nil {
-		j.cancel()
-		return nil, errors.Join(err, j.marks.close(), lock.Close())
+	start := j.start
+	if k := c.Cluster; k != nil {
+		j.peers, j.sites = newPeers(k), slices.Sorted(slices.Values(k.Sites))
+		start = j.startCluster
 	}
+	if err := start(); err != nil {
+		j.cancel()
+		return nil, errors.Join(err, j.marks.close(), j.books.close(), lock.Close())
+	}
+	j.bus.move(j.eng)
 	j.keeper.Go(j.keep)
+	if c.Cluster != nil {
+		for _, f := range []func(){j.watch, j.form, j.greet, j.balance} {
+			j.keeper.Go(f)
+		}
+	}
 	return j, nil
+}
+
+// openMarks opens what is remembered beside the engine's files.
+func (j *Journal) openMarks(fresh bool) (err error) {
+	if j.marks, err = openMarks(filepath.Join(j.cfg.Dir, marksFile), j.cfg.Partitions, fresh); err != nil || j.cfg.Cluster == nil {
+		return err
+	}
+	j.books.marks, err = openMarks(filepath.Join(j.cfg.Dir, booksFile), j.cfg.Partitions+1, fresh)
+	return err
 }
 
 // start opens the files and the first engine.
 func (j *Journal) start() error {
-	fresh, err := checkManifest(j.cfg)
+	state, err := checkManifest(j.cfg)
 	if err != nil {
 		return err
 	}
-	if j.marks, err = openMarks(filepath.Join(j.cfg.Dir, marksFile), j.cfg.Partitions, fresh); err != nil {
+	fresh := state == Empty
+	if err := j.openMarks(fresh); err != nil {
 		return err
 	}
 	if j.eng, err = j.openEngine(fresh); err != nil {
@@ -128,7 +174,7 @@ func (j *Journal) start() error {
 		j.eng.stop()
 		return fmt.Errorf("jet: %w", err)
 	}
-	if err := writeManifest(j.cfg); err != nil {
+	if err := writeManifest(j.cfg, true); err != nil {
 		j.eng.stop()
 		return err
 	}
@@ -141,7 +187,7 @@ func (j *Journal) openEngine(fresh bool) (*engine, error) {
 	var found []extent
 	if !fresh {
 		var err error
-		if found, err = scanAll(j.cfg.Dir, j.cfg.Partitions, j.marks); err != nil {
+		if found, err = j.scan(); err != nil {
 			return nil, err
 		}
 	}
@@ -150,14 +196,26 @@ func (j *Journal) openEngine(fresh bool) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	used, err := e.compare(found, j.marks)
-	if err != nil {
-		e.stop()
-		return nil, err
+	if j.cfg.Cluster != nil { // its view comes with its peers: watch compares
+		j.found = found
+	} else {
+		used, err := e.compare(j.cfg, found, j.marks)
+		if err != nil {
+			e.stop()
+			return nil, err
+		}
+		j.used.Store(used)
 	}
-	j.used.Store(used)
-	j.log.Info("journal is open", "bytes", used, "scan", scanned.Sub(begin), "start", time.Since(scanned))
+	j.log.Info("journal is open", "bytes", j.used.Load(), "scan", scanned.Sub(begin), "start", time.Since(scanned))
 	return e, nil
+}
+
+// scan reads and checks all files.
+func (j *Journal) scan() ([]extent, error) {
+	if j.cfg.Cluster != nil {
+		return scanCluster(j.cfg.Dir, j.cfg.Partitions, j.marks, j.books)
+	}
+	return scanAll(j.cfg.Dir, j.cfg.Partitions, j.marks)
 }
 
 // Partitions is how many partitions there are.
@@ -217,10 +275,11 @@ func (j *Journal) ended(ctx context.Context) error {
 // setEngine replaces the engine, or says with broken that there will be none again.
 func (j *Journal) setEngine(e *engine, broken error) {
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.eng, j.broken = e, broken
 	close(j.changed)
 	j.changed = make(chan struct{})
+	j.mu.Unlock()
+	j.bus.move(e)
 }
 
 // Close ends followers, waits for the calls in flight and stops the engine.
@@ -232,11 +291,18 @@ func (j *Journal) Close() error {
 	}
 	j.closed = true
 	j.mu.Unlock()
+	if j.cfg.Cluster != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		if err := j.Drain(ctx); err != nil {
+			j.log.Info("the other sites have to elect", "err", err)
+		}
+		cancel()
+	}
 	j.cancel()
 	j.calls.Wait()
 	j.keeper.Wait()
 	if j.eng != nil {
 		j.eng.stop()
 	}
-	return errors.Join(j.marks.close(), j.lock.Close())
+	return errors.Join(j.marks.close(), j.books.close(), j.lock.Close())
 }

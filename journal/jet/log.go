@@ -29,6 +29,10 @@ func (l *engineLog) Warnf(format string, v ...any) {
 }
 
 func (l *engineLog) Errorf(format string, v ...any) {
+	if strings.HasPrefix(format, unreachable) { // every second while a site is away; who watches the sites says it once
+		l.log.Debug("engine: " + fmt.Sprintf(format, v...))
+		return
+	}
 	l.log.Error("engine: " + fmt.Sprintf(format, v...))
 	if cause := illness(format, v); cause != nil {
 		l.fail(cause)
@@ -45,6 +49,9 @@ func (l *engineLog) Fatalf(format string, v ...any) {
 	}
 	l.fail(fmt.Errorf("%w: %s", cause, msg))
 }
+
+// unreachable is how the engine begins to say that another site cannot be reached.
+const unreachable = "Error trying to connect to route"
 
 // illness reads from an error message whether the engine can still append.
 func illness(format string, v []any) error {
