@@ -22,7 +22,9 @@ const adminSocket = "admin.sock"
 
 // serveAdmin opens the operator's socket, which also shows what the process spends time and memory on (net/http/pprof). What is left of an earlier run is removed: the directory's lock is ours.
 func (s *Server) serveAdmin(ctx context.Context, data *dataDir) error {
-	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, admin.Routes(s.accounts))
+	backups := newBackups(s, data.path)
+	s.onClose(backups.close)
+	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, append(admin.Routes(s.accounts), admin.BackupRoutes(backups)...))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,7 @@ import (
 	"bongsu/kv"
 	"bongsu/obs"
 	"bongsu/replica"
+	"bongsu/seed"
 )
 
 // rulesVersion is the newest version of the state machines' rules that this build knows. Raise it with every change of what
@@ -49,6 +51,7 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	ctx = s.running
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
@@ -97,6 +100,10 @@ type Server struct {
 	rows    *kv.DB
 	replica *replica.Replica
 	disk    *diskWatch
+	first   *seed.First // how the data directory begins that was made from a backup
+	begun   atomic.Bool // that has been done; clients may be served
+	running context.Context
+	stop    context.CancelFunc // ends running, and with it the server, as a signal would
 	domains
 	closers []func() error // in the order of opening
 }
@@ -104,6 +111,8 @@ type Server struct {
 // Open builds a server and waits until its state has caught up with its journal.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, err error) {
 	s = &Server{cfg: cfg, log: log, clock: clock.System{}}
+	s.running, s.stop = context.WithCancel(ctx)
+	s.onClose(func() error { s.stop(); return nil })
 	s.started = s.clock.Now()
 	defer func() {
 		if err != nil {
@@ -116,9 +125,12 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 		return s, err
 	}
 	s.onClose(func() error { data.close(); return nil })
+	if err := s.readFirst(data); err != nil {
+		return s, err
+	}
 
 	registry := obs.NewRegistry()
-	if s.journal, err = jet.Open(jet.Config{Dir: data.join("journal"), ServerName: cfg.Site, Partitions: cfg.Disk.Partitions,
+	if s.journal, err = jet.Open(jet.Config{Dir: data.join("journal"), ServerName: cfg.Site, Partitions: cfg.Disk.Partitions, First: s.first.Journal(),
 		Reserve: journalReserve(cfg.Disk), Budget: int64(cfg.Disk.DiskBudget), Log: log}); err != nil {
 		return s, err
 	}
@@ -172,7 +184,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 		Media:    client.Media{Service: s.media, MaxUpload: s.media.MaxUpload()},
 		Sync:     client.Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
 	}))
-	s.Handler = s.api
+	s.Handler = s.held(s.api)
 	return err
 }
 

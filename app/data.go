@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bongsu/config"
 )
 
 // dataFormat is the version of the data directory's layout. A build opens its own version only.
@@ -25,6 +27,8 @@ const dataFormat = 1
 //	boot          number of the last run
 //	journal/      the truth
 //	member.json   in a cluster: what this site remembers of the others
+//	first.json    of one made from a backup, until its first start: how it begins
+//	sealed.json   the server was moved elsewhere and is not to be started here
 //	checkpoints/  copies of the state, from which other sites and this one can begin
 //	rows/         state, made from the journal
 //	blobs/        files that users uploaded
@@ -77,6 +81,9 @@ func (d *dataDir) checkFormat(want format) error {
 	want.Version = dataFormat
 	text, err := os.ReadFile(d.join("format.json"))
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(d.join("checkpoints")); err == nil {
+			return fmt.Errorf("%s is of a restore that was not finished: empty it and restore again", d.path)
+		}
 		entries, err := os.ReadDir(d.path)
 		if err != nil {
 			return fmt.Errorf("data directory: %w", err)
@@ -89,11 +96,7 @@ func (d *dataDir) checkFormat(want format) error {
 				return fmt.Errorf("%s holds %q but no format.json: it is not a data directory of Bongsu", d.path, name)
 			}
 		}
-		text, err := json.MarshalIndent(want, "", "  ")
-		if err != nil {
-			return err
-		}
-		return writeFile(d.join("format.json"), append(text, '\n'))
+		return d.writeFormat(want)
 	}
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -122,6 +125,21 @@ func (d *dataDir) checkFormat(want format) error {
 			have.Partitions, want.Partitions)
 	}
 	return nil
+}
+
+// writeFormat makes the directory a data directory.
+func (d *dataDir) writeFormat(f format) error {
+	f.Version = dataFormat
+	text, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(d.join("format.json"), append(text, '\n'))
+}
+
+// formatOf is what the settings say of a data directory.
+func formatOf(c *config.Config) format {
+	return format{ServerName: c.ServerName, Site: c.Site, Cluster: c.Cluster.ID, Partitions: c.Disk.Partitions}
 }
 
 // nextBoot takes the number of this run; it is on disk before it is used.

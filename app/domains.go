@@ -32,7 +32,7 @@ type domains struct {
 func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.replica, err = replica.Open(ctx, replica.Config{
 		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Boot: data.boot,
-		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log,
+		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log, Checkpoint: newestCheckpoint(data.join("checkpoints")),
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()},
 	})
 	if err != nil {
@@ -55,7 +55,10 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
-	return s.replica.Start(ctx, s.committed)
+	if err := s.replica.Start(ctx, s.committed); err != nil {
+		return err
+	}
+	return s.begin(ctx)
 }
 
 // committed tells those who listen to commits.

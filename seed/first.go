@@ -2,6 +2,9 @@ package seed
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,8 +26,11 @@ type First struct {
 	Sites     []string           `json:"sites"`     // all sites
 }
 
-// Journal is where each partition of the journal begins.
+// Journal is where each partition of the journal begins; nil as for any other, of a nil First.
 func (f *First) Journal() []journal.Position {
+	if f == nil {
+		return nil
+	}
 	out := make([]journal.Position, len(f.Positions))
 	for i, pos := range f.Positions {
 		out[i] = pos + 1
@@ -140,4 +146,15 @@ func bringFiles(ctx context.Context, dir string, m *Manifest, t Target) error {
 		}
 	}
 	return to.sync()
+}
+
+// NextEpoch is an epoch after the given one, for a server that goes on from a backup. It is the same for all sites of a cluster, and
+// another one for every cluster and, on a single node, every time: of two servers that were restored from one backup, neither takes
+// the other's tokens for its own.
+func NextEpoch(epoch uint64, cluster string) uint64 {
+	if cluster == "" {
+		cluster = rand.Text()
+	}
+	h := sha256.Sum256([]byte("epoch " + cluster))
+	return (epoch>>32+1)<<32 | uint64(binary.BigEndian.Uint32(h[:]))
 }

@@ -1,0 +1,192 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"bongsu/cluster"
+	"bongsu/config"
+	"bongsu/journal"
+	"bongsu/replica"
+	"bongsu/seed"
+)
+
+// sealedFile marks a data directory whose server was moved elsewhere.
+const sealedFile = "sealed.json"
+
+// sealed is the content of sealed.json.
+type sealed struct {
+	Seed string `json:"seed"` // where its state went
+}
+
+// seal marks a data directory: the server is not to be started on it again.
+func seal(data, to string) error {
+	text, err := json.Marshal(sealed{to})
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(data, sealedFile), append(text, '\n'))
+}
+
+// checkSealed refuses a data directory whose server was moved elsewhere.
+func checkSealed(data string) error {
+	text, err := os.ReadFile(filepath.Join(data, sealedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var at sealed
+	if err := errors.Join(err, json.Unmarshal(text, &at)); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(data, sealedFile), err)
+	}
+	return fmt.Errorf("%s was sealed: its server goes on from %s, and two servers must not go on from one state; "+
+		"if the other one was never started, take this one back with \"bongsu cluster unseal --data %s\"", data, at.Seed, data)
+}
+
+// Unseal removes the mark of a data directory that was sealed.
+func Unseal(data string) error {
+	err := os.Remove(filepath.Join(data, sealedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is not sealed", data)
+	}
+	return errors.Join(err, syncDir(data))
+}
+
+// RestorePlan says which data directory is made from a backup.
+type RestorePlan struct {
+	Seed   string        // the backup's directory
+	Config config.Config // of the server, or of one site of the cluster, that goes on from it
+	// Continue says that nothing was acknowledged since the backup was made: the epoch stays. Only a sealed server's can be.
+	Continue bool
+	Share    bool // files are shared with the backup instead of copied, where the file system can
+	NoFiles  bool // files are left away: another site has them
+	Report   seed.Report
+}
+
+// check refuses a backup that is not for these settings.
+func (p *RestorePlan) check(m *seed.Manifest) error {
+	c := &p.Config
+	switch {
+	case m.Server != c.ServerName:
+		return fmt.Errorf("the backup is of server %q, the settings name %q: a server's name cannot change", m.Server, c.ServerName)
+	case len(m.Partitions) != c.Disk.Partitions:
+		return fmt.Errorf("the backup has %d partitions, the settings say %d: set partitions = %[1]d", len(m.Partitions), c.Disk.Partitions)
+	case m.Rules > rulesVersion:
+		return fmt.Errorf("the backup follows rules version %d, this build knows %d: use a newer build", m.Rules, rulesVersion)
+	case p.Continue && !m.Sealed:
+		return errors.New("the backup is of a server that was not sealed: writes may have been acknowledged after it; restore without --continue")
+	}
+	return nil
+}
+
+// Restore makes an empty data directory into one whose server goes on from a backup, and says which backup it was and the epoch
+// that begins. It never changes the backup.
+func Restore(ctx context.Context, p RestorePlan) (*seed.Manifest, uint64, error) {
+	m, err := seed.Open(p.Seed)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := p.check(m); err != nil {
+		return nil, 0, err
+	}
+	c := &p.Config
+	first := seed.First{Epoch: m.Epoch, Sites: []string{c.Site}}
+	if !p.Continue {
+		first.Epoch = seed.NextEpoch(m.Epoch, c.Cluster.ID)
+	}
+	if c.Cluster.ID != "" {
+		if first.Sites, err = siteNames(c); err != nil {
+			return nil, 0, err
+		}
+	}
+	if err := makeDir(filepath.Dir(c.Data)); err != nil {
+		return nil, 0, err
+	}
+	if _, err := seed.Prepare(ctx, p.Seed, seed.Target{Data: c.Data, First: first, Share: p.Share, NoFiles: p.NoFiles, Report: p.Report}); err != nil {
+		return nil, 0, err
+	}
+	// Runs that go on from here have higher numbers than those that the state knows.
+	if err := writeFile(filepath.Join(c.Data, "boot"), strconv.AppendUint(nil, m.Boot, 10)); err != nil {
+		return nil, 0, err
+	}
+	d := dataDir{path: c.Data}
+	if err := d.writeFormat(formatOf(c)); err != nil { // the last: with it the directory can be started
+		return nil, 0, err
+	}
+	return m, first.Epoch, os.Chmod(c.Data, 0o700) //nolint:gosec // a directory needs its x
+}
+
+// siteNames are the names of all sites in the settings of one.
+func siteNames(c *config.Config) ([]string, error) {
+	s, err := cluster.ParseSettings(cluster.Settings{ID: c.Cluster.ID, Dir: c.Cluster.ClusterDir, Site: c.Site,
+		LinkListen: c.Cluster.LinkListen, RoutesListen: c.Cluster.RoutesListen}, c.Cluster.ClusterSites)
+	if err != nil {
+		return nil, fmt.Errorf("the settings of the cluster: %w", err)
+	}
+	return s.Names(), nil
+}
+
+// readFirst reads how a data directory begins that was made from a backup; until then nobody is served.
+func (s *Server) readFirst(data *dataDir) (err error) {
+	if err := checkSealed(data.path); err != nil {
+		return err
+	}
+	s.first, err = seed.ReadFirst(data.path)
+	s.begun.Store(s.first == nil)
+	return err
+}
+
+// begin makes the state go on from the backup that the data directory was made from. It returns when that is done, which needs a
+// quorum, and does nothing at later starts.
+func (s *Server) begin(ctx context.Context) error {
+	if s.begun.Load() {
+		return nil
+	}
+	if err := s.replica.Ready(ctx); err != nil {
+		return err
+	}
+	if err := s.replica.Continue(ctx, replica.Continuation{Epoch: s.first.Epoch, Sites: s.first.Sites}); err != nil {
+		return err
+	}
+	if err := seed.Begun(s.cfg.Data); err != nil {
+		return err
+	}
+	s.log.Info("the server goes on from a backup", "epoch", s.first.Epoch)
+	s.begun.Store(true)
+	return nil
+}
+
+// held answers 503 until the server has begun.
+func (s *Server) held(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.begun.Load() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(`{"errcode":"M_UNKNOWN","error":"the server is being restored: it begins when its sites are there"}` + "\n")) // the client may be gone
+	})
+}
+
+// newestCheckpoint is the newest checkpoint of a partition in dir, if it is at atLeast or later.
+func newestCheckpoint(dir string) func(context.Context, journal.Partition, journal.Position) (*replica.CheckpointFile, error) {
+	return func(_ context.Context, p journal.Partition, atLeast journal.Position) (*replica.CheckpointFile, error) {
+		names, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("p%d-*.checkpoint", p)))
+		if err != nil || len(names) == 0 {
+			return nil, err
+		}
+		f, err := replica.OpenCheckpoint(names[len(names)-1]) // their names sort as their positions
+		if err != nil || f.Info.Pos < atLeast {
+			return nil, err
+		}
+		return f, nil
+	}
+}
