@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,13 +63,9 @@ func Administer(ctx context.Context, dir string, do func(*admin.Client) error) e
 		_ = conn.Close()
 		return do(admin.NewClient(path))
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "format.json"))
+	f, err := readFormat(dir)
 	if err != nil {
-		return fmt.Errorf("%s is not the data directory of a server: %w", dir, err)
-	}
-	var f format
-	if err := json.Unmarshal(text, &f); err != nil {
-		return fmt.Errorf("%s: format.json: %w", dir, err)
+		return err
 	}
 	cfg := config.Default()
 	cfg.Data, cfg.ServerName, cfg.Site, cfg.Disk.Partitions = dir, f.ServerName, f.Site, f.Partitions

@@ -205,7 +205,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"no backup":                     {func(p *RestorePlan) { p.Seed = root }, "is not a backup"},
 		"a server that went on":         {func(p *RestorePlan) { p.Continue = true }, "was not sealed"},
 		"sites that are none": {func(p *RestorePlan) { p.Config.Cluster = config.Cluster{ID: "c", ClusterSites: []string{"x"}} },
-			"the settings of the cluster"},
+			"cluster-sites"},
 	} {
 		p := RestorePlan{Seed: from, Config: settings(filepath.Join(root, "to"))}
 		c.change(&p)

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"bongsu/cluster"
 	"bongsu/config"
@@ -20,6 +22,9 @@ import (
 
 // sealedFile marks a data directory whose server was moved elsewhere.
 const sealedFile = "sealed.json"
+
+// ErrSealed is what is said of a data directory whose server was moved elsewhere.
+var ErrSealed = errors.New("the data directory was sealed")
 
 // sealed is the content of sealed.json.
 type sealed struct {
@@ -45,8 +50,8 @@ func checkSealed(data string) error {
 	if err := errors.Join(err, json.Unmarshal(text, &at)); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(data, sealedFile), err)
 	}
-	return fmt.Errorf("%s was sealed: its server goes on from %s, and two servers must not go on from one state; "+
-		"if the other one was never started, take this one back with \"bongsu cluster unseal --data %s\"", data, at.Seed, data)
+	return fmt.Errorf("%w: %s: its server goes on from %s, and two servers must not go on from one state; "+
+		"if the other one was never started, take this one back with \"bongsu cluster unseal --data %s\"", ErrSealed, data, at.Seed, data)
 }
 
 // Unseal removes the mark of a data directory that was sealed.
@@ -124,12 +129,18 @@ func Restore(ctx context.Context, p RestorePlan) (*seed.Manifest, uint64, error)
 
 // siteNames are the names of all sites in the settings of one.
 func siteNames(c *config.Config) ([]string, error) {
-	s, err := cluster.ParseSettings(cluster.Settings{ID: c.Cluster.ID, Dir: c.Cluster.ClusterDir, Site: c.Site,
-		LinkListen: c.Cluster.LinkListen, RoutesListen: c.Cluster.RoutesListen}, c.Cluster.ClusterSites)
-	if err != nil {
-		return nil, fmt.Errorf("the settings of the cluster: %w", err)
+	var names []string
+	for _, text := range c.Cluster.ClusterSites {
+		s, err := cluster.ParseSite(text)
+		if err != nil {
+			return nil, fmt.Errorf("cluster-sites: %w", err)
+		}
+		names = append(names, s.Name)
 	}
-	return s.Names(), nil
+	if !slices.Contains(names, c.Site) {
+		return nil, fmt.Errorf("cluster-sites: this site, %s, is not among them: %s", c.Site, strings.Join(names, ", "))
+	}
+	return names, nil
 }
 
 // readFirst reads how a data directory begins that was made from a backup; until then nobody is served.
@@ -189,4 +200,37 @@ func newestCheckpoint(dir string) func(context.Context, journal.Partition, journ
 		}
 		return f, nil
 	}
+}
+
+// RestoreSettings are the settings in a file, or, without one, those that a single node needs that goes on from a backup. data is
+// the data directory; "": that of the file.
+func RestoreSettings(from, file, data string) (config.Config, error) {
+	if file != "" {
+		args := []string{"--config", file}
+		if data != "" {
+			args = append(args, "--data", data)
+		}
+		return config.Load(args)
+	}
+	if data == "" {
+		return config.Config{}, errors.New("name the settings with --config, or the data directory with --data")
+	}
+	m, err := seed.Open(from)
+	if err != nil {
+		return config.Config{}, err
+	}
+	c := config.Default()
+	c.Data, c.ServerName, c.Disk.Partitions = data, m.Server, len(m.Partitions)
+	return c, c.Validate()
+}
+
+// Seed is what a backup says of itself, and Step how far something has come.
+type (
+	Seed = seed.Manifest
+	Step = seed.Step
+)
+
+// VerifyBackup reads everything in a backup and checks it.
+func VerifyBackup(ctx context.Context, dir string, report func(Step)) (*Seed, error) {
+	return seed.Verify(ctx, dir, report)
 }

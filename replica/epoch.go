@@ -99,11 +99,17 @@ func (pt *partition) part(site string) {
 // Epoch is the epoch that all partitions have reached. It changes while the process runs only when a restored or recovered
 // server begins, before anybody is served.
 func (r *Replica) Epoch() uint64 {
-	epoch := r.Status(0).Epoch
+	epoch := r.parts[0].epoch()
 	for _, pt := range r.parts {
-		epoch = min(epoch, r.Status(pt.n).Epoch)
+		epoch = min(epoch, pt.epoch())
 	}
 	return epoch
+}
+
+func (pt *partition) epoch() uint64 {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	return pt.status.Epoch
 }
 
 // Continue makes all partitions go on as c says, after Start; nobody may be served before. What is so already is left alone,
@@ -129,7 +135,7 @@ func (r *Replica) Continue(ctx context.Context, c Continuation) (err error) {
 
 // goOn makes one partition go on.
 func (pt *partition) goOn(ctx context.Context, c Continuation) error {
-	switch epoch := pt.r.Status(pt.n).Epoch; {
+	switch epoch := pt.epoch(); {
 	case epoch > c.Epoch:
 		return errs.New("replica.Continue", errs.Conflict, "", "epoch %d has begun", epoch)
 	case epoch == c.Epoch && slices.Equal(pt.siteNames(), slices.Sorted(slices.Values(c.Sites))):
@@ -169,7 +175,7 @@ func (pt *partition) renewAll(ctx context.Context, epoch uint64) error {
 			defer func() { <-free }()
 			p := Proposal{Kind: kindRenew, Slot: slot, Body: binary.AppendUvarint(nil, epoch)}
 			_, err := pt.r.Submit(ctx, p)
-			if err != nil && !(errs.Is(err, errs.Conflict) && pt.r.Status(pt.n).Epoch >= epoch) { // another site was faster
+			if err != nil && !(errs.Is(err, errs.Conflict) && pt.epoch() >= epoch) { // another site was faster
 				cancel(err)
 			}
 		})

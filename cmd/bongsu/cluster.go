@@ -12,6 +12,8 @@ import (
 // clusterCmd makes the files with which the sites of a cluster begin.
 type clusterCmd struct {
 	Init        initCmd        `cmd:"" help:"Make the files of a new cluster of three or five sites."`
+	Grow        growCmd        `cmd:"" help:"Turn a single node into the sites of a cluster."`
+	Unseal      unsealCmd      `cmd:"" help:"Take back a single node whose cluster was never started."`
 	Certificate certificateCmd `cmd:"" help:"Make a new certificate for a site."`
 }
 
