@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bongsu/journal"
+	"bongsu/journal/journaltest"
 )
 
 // patience bounds the wait for what must come; only a failing test reaches it.
@@ -197,4 +198,40 @@ func TestClusterForms(t *testing.T) {
 			c.want(s, p, 1, 30, 500)
 		}
 	}
+}
+
+// The contract holds at each site of a cluster. Cases run side by side, since most of their time is elections.
+func TestClusterContract(t *testing.T) {
+	type at struct {
+		c    *trio
+		site string
+	}
+	var mu sync.Mutex
+	of := map[journal.Journal]at{}
+	n := 0
+	journaltest.Run(t, func(t *testing.T) journal.Journal {
+		c := startTrio(t, 2, nil)
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		site := c.sites[n%len(c.sites)]
+		of[c.nodes[site]] = at{c, site}
+		return c.nodes[site]
+	}, journaltest.Options{
+		Reopen: func(t *testing.T, j journal.Journal) journal.Journal {
+			mu.Lock()
+			defer mu.Unlock()
+			o := of[j]
+			o.c.stop(o.site)
+			j = o.c.start(o.site)
+			o.c.ready()
+			of[j] = o
+			return j
+		},
+		Wrap: func(t *testing.T, run func(*testing.T)) {
+			t.Parallel()
+			run(t)
+		},
+		Appends: 100,
+	})
 }
