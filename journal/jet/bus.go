@@ -50,9 +50,7 @@ func (j *Journal) publish(subject string, data []byte) error {
 	if j.ctx.Err() != nil {
 		return journal.ErrClosed
 	}
-	j.mu.Lock()
-	e := j.eng
-	j.mu.Unlock()
+	e := j.present()
 	if e == nil {
 		return errNoEngine
 	}

@@ -15,11 +15,11 @@ const (
 
 // startCluster opens the files and the first engine of a cluster's site. It does not wait for other sites.
 func (j *Journal) startCluster() error {
-	state, err := checkManifest(j.cfg)
+	state, groups, err := checkManifest(j.cfg)
 	if err != nil {
 		return err
 	}
-	if state == Formed {
+	if j.groups = groups; state == Formed {
 		close(j.formed)
 	}
 	if err := j.openMarks(state == Empty); err != nil {
@@ -27,7 +27,7 @@ func (j *Journal) startCluster() error {
 	}
 	if state == Empty {
 		// From here on the directory may have made promises to other sites.
-		if err := errors.Join(syncTree(j.cfg.Dir), writeManifest(j.cfg, false)); err != nil {
+		if err := errors.Join(syncTree(j.cfg.Dir), writeManifest(j.cfg, nil)); err != nil {
 			return err
 		}
 	}

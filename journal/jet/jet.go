@@ -91,8 +91,7 @@ type Journal struct {
 	peers        *peers
 	sites        []string                // all, sorted
 	sights       atomic.Pointer[[]sight] // nil while there is no engine
-	found        []extent                // by the last scan; for watch
-	known        []bool                  // which partitions the present engine has shown; for watch
+	groups       []string                // of the books; nil until formed
 	formed       chan struct{}           // closed when all partitions have been seen here
 	draining     atomic.Bool
 	balanceAfter time.Duration
@@ -167,7 +166,7 @@ func (j *Journal) openMarks(fresh bool) (err error) {
 
 // start opens the files and the first engine.
 func (j *Journal) start() error {
-	state, err := checkManifest(j.cfg)
+	state, _, err := checkManifest(j.cfg)
 	if err != nil {
 		return err
 	}
@@ -186,7 +185,7 @@ func (j *Journal) start() error {
 		j.eng.stop()
 		return fmt.Errorf("jet: %w", err)
 	}
-	if err := writeManifest(j.cfg, true); err != nil {
+	if err := writeManifest(j.cfg, nil); err != nil {
 		j.eng.stop()
 		return err
 	}
@@ -208,9 +207,7 @@ func (j *Journal) openEngine(fresh bool) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j.cfg.Cluster != nil { // its view comes with its peers: watch compares
-		j.found = found
-	} else {
+	if j.cfg.Cluster == nil { // over several sites its view comes later, and watch compares
 		used, err := e.compare(j.cfg, found, j.marks)
 		if err != nil {
 			e.stop()
@@ -225,7 +222,10 @@ func (j *Journal) openEngine(fresh bool) (*engine, error) {
 // scan reads and checks all files.
 func (j *Journal) scan() ([]extent, error) {
 	if j.cfg.Cluster != nil {
-		return scanCluster(j.cfg.Dir, j.cfg.Partitions, j.marks, j.books)
+		j.mu.Lock()
+		groups := j.groups
+		j.mu.Unlock()
+		return scanCluster(j.cfg.Dir, j.cfg.Partitions, groups, j.marks, j.books)
 	}
 	return scanAll(j.cfg.Dir, j.cfg.Partitions, j.marks)
 }

@@ -44,9 +44,7 @@ func (j *Journal) Drain(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("jet: this site still leads partitions: %w", err)
 		}
-		j.mu.Lock()
-		e := j.eng
-		j.mu.Unlock()
+		e := j.present()
 		if e == nil || j.handOver(e) == 0 {
 			return nil
 		}
@@ -83,9 +81,7 @@ func (j *Journal) balance() {
 			return
 		case <-tick.C:
 		}
-		j.mu.Lock()
-		e := j.eng
-		j.mu.Unlock()
+		e := j.present()
 		if e == nil {
 			clear(quiet)
 			continue

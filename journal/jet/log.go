@@ -25,6 +25,9 @@ func (l *engineLog) Tracef(string, ...any) {}
 
 // Warnf is where the engine tells of odd files and slow parts; what matters of it fails the checks at start.
 func (l *engineLog) Warnf(format string, v ...any) {
+	if format == plaintext {
+		return
+	}
 	l.log.Warn("engine: " + fmt.Sprintf(format, v...))
 }
 
@@ -49,6 +52,9 @@ func (l *engineLog) Fatalf(format string, v ...any) {
 	}
 	l.fail(fmt.Errorf("%w: %s", cause, msg))
 }
+
+// plaintext is what the engine says of the password that a cluster's engine is given: it is random, and in no file.
+const plaintext = "Plaintext passwords detected, use nkeys or bcrypt"
 
 // unreachable is how the engine begins to say that another site cannot be reached.
 const unreachable = "Error trying to connect to route"

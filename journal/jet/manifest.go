@@ -29,17 +29,19 @@ type manifest struct {
 	Format     int      `json:"format"`
 	Mode       string   `json:"mode"`
 	Partitions int      `json:"partitions"`
-	Cluster    string   `json:"cluster,omitempty"` // these four only in mode cluster
+	Cluster    string   `json:"cluster,omitempty"` // these and Groups only in mode cluster
 	Site       string   `json:"site,omitempty"`
 	Sites      []string `json:"sites,omitempty"`
-	Formed     bool     `json:"formed,omitempty"`
+	// Groups are the engine's names of the groups of replicas, in the order of the books. They are known when all partitions
+	// have been seen at this site, and say that they have.
+	Groups []string `json:"groups,omitempty"`
 }
 
 // manifestOf is what a directory of c is to say.
-func manifestOf(c Config, formed bool) manifest {
+func manifestOf(c Config, groups []string) manifest {
 	m := manifest{Format: format, Mode: standalone, Partitions: c.Partitions}
 	if k := c.Cluster; k != nil {
-		m.Mode, m.Cluster, m.Site, m.Sites, m.Formed = clustered, k.Name, k.Site, slices.Sorted(slices.Values(k.Sites)), formed
+		m.Mode, m.Cluster, m.Site, m.Sites, m.Groups = clustered, k.Name, k.Site, slices.Sorted(slices.Values(k.Sites)), groups
 	}
 	return m
 }
@@ -63,39 +65,51 @@ func readManifest(dir string) (*manifest, error) {
 	return m, nil
 }
 
-// checkManifest says what the directory is, or refuses one that is not this journal's. A journal on one node is Empty or Formed.
-func checkManifest(c Config) (State, error) {
+// checkManifest says what the directory is and which groups it has, or refuses one that is not this journal's. A journal on one node is
+// Empty or Formed.
+func checkManifest(c Config) (s State, groups []string, err error) {
 	m, err := readManifest(c.Dir)
 	if err != nil {
-		return Empty, err
+		return Empty, nil, err
 	}
 	if m == nil {
-		return Empty, clearUnfinished(c.Dir)
+		return Empty, nil, clearUnfinished(c.Dir)
 	}
-	want := manifestOf(c, m.Formed)
+	return m.state(), m.Groups, m.check(c)
+}
+
+// state is what a directory with this manifest is.
+func (m *manifest) state() State {
+	if m.Mode == clustered && m.Groups == nil {
+		return Forming
+	}
+	return Formed
+}
+
+// check refuses a directory that is not this journal's.
+func (m *manifest) check(c Config) error {
+	want := manifestOf(c, nil)
 	switch {
 	case m.Mode != want.Mode:
-		return Empty, fmt.Errorf("jet: %s belongs to an engine in mode %q, mode %q was asked for; a journal never changes its mode, start it as it was or rebuild it in an empty directory",
+		return fmt.Errorf("jet: %s belongs to an engine in mode %q, mode %q was asked for; a journal never changes its mode, start it as it was or rebuild it in an empty directory",
 			c.Dir, m.Mode, want.Mode)
 	case m.Partitions != c.Partitions:
-		return Empty, fmt.Errorf("jet: %s has %d partitions, %d were asked for; their number never changes", c.Dir, m.Partitions, c.Partitions)
+		return fmt.Errorf("jet: %s has %d partitions, %d were asked for; their number never changes", c.Dir, m.Partitions, c.Partitions)
 	case m.Cluster != want.Cluster:
-		return Empty, fmt.Errorf("jet: %s belongs to cluster %q, not %q; give each cluster a directory of its own", c.Dir, m.Cluster, want.Cluster)
+		return fmt.Errorf("jet: %s belongs to cluster %q, not %q; give each cluster a directory of its own", c.Dir, m.Cluster, want.Cluster)
 	case m.Site != want.Site:
-		return Empty, fmt.Errorf("jet: %s belongs to site %q, not %q; a copy of another site's directory must not be used: give this site an empty one, the others will fill it",
+		return fmt.Errorf("jet: %s belongs to site %q, not %q; a copy of another site's directory must not be used: give this site an empty one, the others will fill it",
 			c.Dir, m.Site, want.Site)
 	case !slices.Equal(m.Sites, want.Sites):
-		return Empty, fmt.Errorf("jet: %s belongs to a cluster of sites %q, not %q; the sites of a cluster never change, another set is another cluster in an empty directory",
+		return fmt.Errorf("jet: %s belongs to a cluster of sites %q, not %q; the sites of a cluster never change, another set is another cluster in an empty directory",
 			c.Dir, m.Sites, want.Sites)
-	case m.Mode == clustered && !m.Formed:
-		return Forming, nil
 	case m.Mode == standalone:
 		// What a cluster leaves behind, whatever the manifest says.
 		if _, err := os.Stat(systemDir(c.Dir)); err == nil {
-			return Empty, fmt.Errorf("jet: %s was used by a clustered engine; a journal never changes its mode", c.Dir)
+			return fmt.Errorf("jet: %s was used by a clustered engine; a journal never changes its mode", c.Dir)
 		}
 	}
-	return Formed, nil
+	return nil
 }
 
 // clearUnfinished empties a directory whose making was interrupted, and refuses one that holds anything else.
@@ -142,8 +156,8 @@ func ignoreMissing(err error) error {
 }
 
 // writeManifest replaces the manifest, durably.
-func writeManifest(c Config, formed bool) error {
-	b, err := json.Marshal(manifestOf(c, formed))
+func writeManifest(c Config, groups []string) error {
+	b, err := json.Marshal(manifestOf(c, groups))
 	if err != nil {
 		return fmt.Errorf("jet: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats-server/v2/server"
 
 	"bongsu/journal"
 )
@@ -46,21 +47,27 @@ func (s *Stopped) salvage(dir string) error {
 		if g.Name() == metaGroup {
 			continue
 		}
-		frames, damage, err := readLog(filepath.Join(raftDir(dir), g.Name()), g.Name())
-		if err != nil {
+		log := heldLog{group: group{name: g.Name(), dir: filepath.Join(raftDir(dir), g.Name())}, frames: map[string][][]byte{}}
+		if err := log.read(); err != nil {
 			return fmt.Errorf("jet: reading the engine's books of %s: %w", g.Name(), err)
 		}
 		for p := range s.parts {
-			s.parts[p].behind(journal.Partition(p), frames[subject(journal.Partition(p))], damage) //nolint:gosec // at most 1024
+			s.parts[p].behind(journal.Partition(p), &log) //nolint:gosec // at most 1024
 		}
 	}
 	return nil
 }
 
 // behind takes what the log holds behind the last record of the stream. The engine cuts its log only below what it has applied, so
-// if that record is not in the log any more, all of the log is behind it.
-func (s *stopped) behind(p journal.Partition, log [][]byte, damage error) {
-	if len(log) == 0 || s.damage != nil {
+// if that record is not in the log any more, all of the log is behind it; unless the stream was being filled by another site
+// and has not come as far as the log begins.
+func (s *stopped) behind(p journal.Partition, log *heldLog) {
+	frames := log.frames[subject(p)]
+	if len(frames) == 0 || s.damage != nil {
+		return
+	}
+	if s.last < log.ends {
+		s.damage = damaged(p, s.last+1, "the records from here to %d were still being fetched from another site", log.ends)
 		return
 	}
 	last, err := s.frameAt(p, s.last)
@@ -68,20 +75,20 @@ func (s *stopped) behind(p journal.Partition, log [][]byte, damage error) {
 		s.damage = err
 		return
 	}
-	for i, b := range log {
+	for i, b := range frames {
 		if bytes.Equal(b, last) {
-			log = log[i+1:]
+			frames = frames[i+1:]
 			break
 		}
 	}
-	for _, b := range log {
+	s.damage = log.damage
+	for _, b := range frames {
 		if _, err := unframe(p, b); err != nil {
-			damage = damaged(p, s.all()+1, "%v in the engine's books", err)
+			s.damage = damaged(p, s.all()+1, "%v in the engine's books", err)
 			break
 		}
 		s.tail = append(s.tail, b)
 	}
-	s.damage = damage
 }
 
 // frameAt is the record at pos of the stream with its frame; nil when there is none.
@@ -114,42 +121,68 @@ func (s *stopped) frameAt(p journal.Partition, pos journal.Position) (out []byte
 	return nil, damaged(p, pos, "it is not there")
 }
 
-// readLog reads the records in a group's log, by subject, up to its end or the first damage.
-func readLog(dir, group string) (frames map[string][][]byte, damage, err error) {
-	frames = map[string][][]byte{}
-	blocks, err := listBlocks(filepath.Join(dir, "msgs"))
-	if err != nil {
-		return nil, nil, err
+// heldLog is what the files show of the log of one group.
+type heldLog struct {
+	group
+	ends   journal.Position    // where the stream ended when the log was last cut
+	frames map[string][][]byte // the records in it, by subject
+	damage error               // why they end although there was more
+}
+
+// read reads the log up to its end or the first damage.
+func (l *heldLog) read() error {
+	if l.damage = l.scanSnapshots(); l.damage == nil && l.state != nil {
+		state, err := server.DecodeStreamState(l.state)
+		if err != nil {
+			l.damage = err
+		} else {
+			l.ends = journal.Position(state.LastSeq)
+		}
 	}
-	var last uint64
+	blocks, err := listBlocks(filepath.Join(l.dir, "msgs"))
+	if err != nil {
+		return err
+	}
 	for _, b := range blocks {
 		buf, err := readBlock(b.name, nil) // what is found refers to it
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		hh, err := blockHash(group, b.index)
-		if err != nil {
-			return nil, nil, err
-		}
-		for off := 0; off < len(buf); {
-			rec, err := parseRecord(buf[off:], hh)
-			if err != nil {
-				return frames, nil, nil // torn by a crash; or damage, and nobody can say what was behind
-			}
-			off += rec.size
-			if !rec.counts() {
-				continue
-			}
-			if last != 0 && rec.seq != last+1 {
-				return frames, fmt.Errorf("the engine's books of %s have no entry %d", group, last+1), nil
-			}
-			last = rec.seq
-			if err := readEntry(rec.payload, frames); err != nil {
-				return frames, fmt.Errorf("entry %d in the engine's books of %s: %w", rec.seq, group, err), nil
-			}
+		if whole, err := l.block(b, buf); err != nil || !whole {
+			l.damage = errors.Join(l.damage, err)
+			return nil
 		}
 	}
-	return frames, nil, nil
+	return nil
+}
+
+// block reads one block; it reports false when it is torn.
+func (l *heldLog) block(b block, buf []byte) (whole bool, err error) {
+	hh, err := blockHash(l.name, b.index)
+	if err != nil {
+		return false, err
+	}
+	for off := 0; off < len(buf); {
+		rec, err := parseRecord(buf[off:], hh)
+		if err != nil {
+			if l.follows(buf[off+1:], hh) {
+				return false, fmt.Errorf("%w in %s at byte %d", err, b.name, off)
+			}
+			return false, nil // what a crash cut off was never promised
+		}
+		off += rec.size
+		if !rec.counts() {
+			continue
+		}
+		if l.last != 0 && rec.seq != l.last+1 {
+			return false, fmt.Errorf("entry %d follows %d in %s", rec.seq, l.last, b.name)
+		}
+		l.last = rec.seq
+		if err := readEntry(rec.payload, l.frames); err != nil {
+			return false, fmt.Errorf("entry %d in %s: %w", rec.seq, b.name, err)
+		}
+	}
+	return true, nil
 }
 
 var errEntry = errors.New("malformed entry")

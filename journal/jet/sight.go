@@ -70,30 +70,27 @@ func (j *Journal) seen(p journal.Partition) sight {
 func (j *Journal) watch() {
 	tick := time.NewTicker(sightEvery)
 	defer tick.Stop()
-	var e *engine
+	var w *watcher
 	for {
 		select {
 		case <-j.ctx.Done():
 			return
 		case <-tick.C:
 		}
-		j.mu.Lock()
-		now := j.eng
-		j.mu.Unlock()
-		if now == nil || now.ill() != nil {
+		e := j.present()
+		if e == nil || e.ill() != nil {
 			j.sights.Store(nil)
 			continue
 		}
-		seen, err := now.look(j.cfg.Partitions)
+		seen, err := e.look(j.cfg.Partitions)
 		if err != nil { // it is starting, or has stopped itself
 			j.sights.Store(nil)
 			continue
 		}
-		if now != e {
-			e = now
-			j.known = make([]bool, j.cfg.Partitions)
+		if w == nil || w.e != e {
+			w = &watcher{e: e, marks: j.marks, short: make([]time.Time, len(seen))}
 		}
-		if err := j.observe(seen); err != nil {
+		if err := w.check(seen, time.Now()); err != nil {
 			e.fail(err)
 			continue
 		}
@@ -102,10 +99,27 @@ func (j *Journal) watch() {
 	}
 }
 
-// observe refuses a view with holes, and one that at first sight has less than the files had: an engine that dropped records must not
-// come to lead, it would spread the hole.
-func (j *Journal) observe(seen []sight) error {
-	var used int64
+// present is the engine, or nil while there is none.
+func (j *Journal) present() *engine {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.eng
+}
+
+// watcher holds one engine's view against what must be there. An engine that dropped records must not come to lead: it would spread the
+// hole.
+type watcher struct {
+	e     *engine
+	marks *marks
+	short []time.Time // since when a partition that has a leader ends before what was committed here
+}
+
+// shortFor is how long a partition may lack what was committed here, though it has a leader and seems current: a started engine
+// cuts the records back to its snapshot and makes the rest again from its books, up to what a new leader has committed anew.
+const shortFor = 10 * time.Second
+
+// check returns ErrDamaged when records are missing.
+func (w *watcher) check(seen []sight, now time.Time) error {
 	for i, s := range seen {
 		p := journal.Partition(i)
 		if !s.here {
@@ -114,13 +128,16 @@ func (j *Journal) observe(seen []sight) error {
 		if s.missing != 0 {
 			return damaged(p, s.first, "the engine lacks %d of the records from there to %d", s.missing, s.last)
 		}
-		if !j.known[i] && len(j.found) > i && s.last < j.found[i].last {
-			return damaged(p, s.last+1, "the files had records up to %d, the engine's view ends before", j.found[i].last)
+		acked, _ := w.marks.of(p)
+		switch {
+		case s.last >= acked || !s.current || s.leader == "":
+			w.short[i] = time.Time{}
+		case w.short[i].IsZero():
+			w.short[i] = now
+		case now.Sub(w.short[i]) > shortFor:
+			return damaged(p, s.last+1, "the records from here to %d were committed and are not there", acked)
 		}
-		j.known[i] = true
-		used += s.bytes
 	}
-	j.used.Store(used)
 	return nil
 }
 
@@ -128,8 +145,10 @@ func (j *Journal) observe(seen []sight) error {
 func (j *Journal) note(e *engine, seen []sight) {
 	var errs error
 	formed := true
+	var used int64
 	for i, s := range seen {
 		p := journal.Partition(i)
+		used += s.bytes
 		formed = formed && s.here && s.current && s.leader != ""
 		if !s.here {
 			continue
@@ -141,7 +160,8 @@ func (j *Journal) note(e *engine, seen []sight) {
 			errs = errors.Join(errs, j.marks.trimming(p, s.first))
 		}
 	}
-	errs = errors.Join(errs, j.books.note(e, seen))
+	j.used.Store(used)
+	errs = errors.Join(errs, j.books.note(e, j.groups))
 	if errs != nil {
 		j.log.Error("what the journal holds could not be noted", "err", errs)
 		return
@@ -152,10 +172,14 @@ func (j *Journal) note(e *engine, seen []sight) {
 	select {
 	case <-j.formed:
 	default:
-		if err := writeManifest(j.cfg, true); err != nil {
+		groups := groupsOf(seen)
+		if err := writeManifest(j.cfg, groups); err != nil {
 			j.log.Error("that the journal is complete here could not be noted", "err", err)
 			return
 		}
+		j.mu.Lock()
+		j.groups = groups
+		j.mu.Unlock()
 		close(j.formed)
 		j.log.Info("all partitions of the journal are here")
 	}

@@ -55,13 +55,10 @@ func Inspect(dir string, partitions int) (State, error) {
 		return Empty, err
 	}
 	defer b.close()
-	if _, err := scanCluster(dir, partitions, marks, books{b}); err != nil {
+	if _, err := scanCluster(dir, partitions, m.Groups, marks, books{b}); err != nil {
 		return Empty, err
 	}
-	if m.Formed {
-		return Formed, nil
-	}
-	return Forming, nil
+	return m.state(), nil
 }
 
 // damagedSuffix is where Wipe puts what was there.
@@ -78,6 +75,11 @@ func Wipe(dir string) error {
 		return err
 	}
 	defer lock.Close()
+	if _, err := os.Stat(storeDir(dir)); errors.Is(err, fs.ErrNotExist) {
+		if m, err := readManifest(dir); m == nil && err == nil {
+			return nil // it is Empty already, and an earlier copy may be of use
+		}
+	}
 	aside := dir + damagedSuffix
 	err = os.RemoveAll(aside)
 	if err == nil {
