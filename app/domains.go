@@ -28,12 +28,17 @@ type domains struct {
 	media    *media.Media
 }
 
+// machines are the state machines of all domains.
+func machines() []replica.Machine {
+	return []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()}
+}
+
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
 func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.replica, err = replica.Open(ctx, replica.Config{
 		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Boot: data.boot,
 		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log, Checkpoint: newestCheckpoint(data.join("checkpoints")),
-		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()},
+		Machines: machines(),
 	})
 	if err != nil {
 		return err

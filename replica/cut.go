@@ -171,3 +171,34 @@ func (c *Cut) Boot() (boot uint64, err error) {
 	}
 	return boot, nil
 }
+
+// Ahead is which of the two partitions has records that the other's state does not allow.
+func (g *Gap) Ahead() journal.Partition {
+	if g.Behind == g.From {
+		return g.To
+	}
+	return g.From
+}
+
+// Opens reports whether a record of the partition that is ahead opens the gap: whether it delivers what was not sent, or forgets what
+// was not received. Without the first such record, and what follows it, the two fit together.
+func (g *Gap) Opens(record []byte) bool {
+	rec, err := DecodeRecord(record)
+	if err != nil {
+		return false
+	}
+	for i := range rec.Proposals {
+		switch p := &rec.Proposals[i]; {
+		case p.Kind == kindDeliver && g.Behind == g.From:
+			if parcel, ok := decodeParcel(p.Body); ok && parcel.from == g.From && parcel.first+uint64(len(parcel.messages)) > g.Sent+1 {
+				return true
+			}
+		case p.Kind == kindAck && g.Behind == g.To:
+			d := decoder{data: p.Body}
+			if to, upTo := journal.Partition(d.uint16()), d.uint64(); !d.bad && to == g.To && upTo > g.Received {
+				return true
+			}
+		}
+	}
+	return false
+}
