@@ -135,6 +135,7 @@ func putDevice(tx *replica.Tx, user id.UserID, n newDevice) {
 	if v := tx.Get(key); v != nil {
 		old := decodeDevice(v)
 		tx.Delete(tokenKey(tx.Slot(), []byte(old.token)))
+		revoked(tx, old.token)
 		d.created, d.name = old.created, old.name
 	}
 	tx.Set(key, d.encode())
@@ -166,7 +167,9 @@ func dropDevices(tx *replica.Tx, user id.UserID, devices []id.DeviceID) {
 		if v == nil {
 			continue
 		}
-		tx.Delete(tokenKey(tx.Slot(), []byte(decodeDevice(v).token)))
+		token := decodeDevice(v).token
+		tx.Delete(tokenKey(tx.Slot(), []byte(token)))
+		revoked(tx, token)
 		tx.Delete(key)
 		gone = append(gone, device)
 	}

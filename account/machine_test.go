@@ -56,7 +56,11 @@ func newSite(t testing.TB, o replicatest.Options) *site {
 	s.now.Store(1_000_000)
 	o.Clock = clock.Func(func() time.Time { return time.UnixMilli(s.now.Load()) })
 	o.Machines = []replica.Machine{Machine(), keysMachine()}
+	sink := o.Sink
 	o.Sink = func(c replica.Commit) {
+		if sink != nil {
+			sink(c)
+		}
 		for _, n := range c.Notes {
 			s.notes <- n
 		}

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"iter"
 
@@ -23,6 +24,10 @@ func Authenticate(r kv.Reader, token string) (s Session, ok bool) {
 	if !ok {
 		return s, false
 	}
+	return readSession(r, slot, hash)
+}
+
+func readSession(r kv.Reader, slot id.Slot, hash [sha256.Size]byte) (s Session, ok bool) {
 	v := r.Get(tokenKey(slot, hash[:]))
 	if v == nil {
 		return s, false

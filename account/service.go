@@ -39,7 +39,7 @@ func (s *Service) Server() id.ServerName { return s.cfg.Server }
 func (s *Service) Authenticate(token string) (Session, error) {
 	ses, ok := Authenticate(s.Rows(), token)
 	if !ok {
-		return ses, errs.New("account.Authenticate", errs.Unauthenticated, errs.UnknownToken, "the access token is not known")
+		return ses, unknownToken()
 	}
 	return ses, nil
 }

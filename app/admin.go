@@ -10,6 +10,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"bongsu/api/admin"
 	"bongsu/api/client"
@@ -23,7 +24,8 @@ const adminSocket = "admin.sock"
 func (s *Server) serveAdmin(ctx context.Context, data *dataDir) error {
 	backups := newBackups(s, data.path)
 	s.onClose(backups.close)
-	api, err := client.New(client.Config{Sessions: sessions{s.accounts}, Fresh: s.replica, Clock: s.clock, Log: s.log}, append(admin.Routes(s.accounts), admin.BackupRoutes(backups)...))
+	routes := slices.Concat(admin.Routes(s.accounts), admin.SiteRoutes(operator{s}), admin.BackupRoutes(backups))
+	api, err := client.New(client.Config{Sessions: sessions{s.sessions}, Fresh: s.replica, State: s.replica, Clock: s.clock, Log: s.log}, routes)
 	if err != nil {
 		return err
 	}
@@ -66,6 +68,9 @@ func Administer(ctx context.Context, dir string, do func(*admin.Client) error) e
 	f, err := readFormat(dir)
 	if err != nil {
 		return err
+	}
+	if f.Cluster != "" {
+		return fmt.Errorf("no server runs on %s: a site of a cluster is asked while it runs; ask another one, or start this one", dir)
 	}
 	cfg := config.Default()
 	cfg.Data, cfg.ServerName, cfg.Site, cfg.Disk.Partitions = dir, f.ServerName, f.Site, f.Partitions

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bongsu/clock"
 	"bongsu/config"
 )
 
@@ -152,10 +153,17 @@ func (d *dataDir) nextBoot() error {
 		if d.boot, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err != nil {
 			return fmt.Errorf("%s: %w", d.join("boot"), err)
 		}
+	} else {
+		// A site that begins with an empty disk may have had runs before, whose numbers are not known here. They began with an
+		// earlier time, and nobody starts a server every second.
+		d.boot = firstBoot()
 	}
 	_, err = d.raiseBoot(d.boot)
 	return err
 }
+
+// firstBoot is the number before the first run of a directory that does not know of any.
+func firstBoot() uint64 { return uint64(clock.System{}.Now().Unix()) << 16 }
 
 // raiseBoot takes a number for this run that is greater than above.
 func (d *dataDir) raiseBoot(above uint64) (uint64, error) {

@@ -2,11 +2,13 @@ package app
 
 import (
 	"context"
+	"fmt"
 
 	"bongsu/account"
 	"bongsu/api/client"
 	"bongsu/auth"
 	"bongsu/blob"
+	"bongsu/checkpoint"
 	"bongsu/ephemeral"
 	"bongsu/feed"
 	"bongsu/id"
@@ -20,12 +22,15 @@ import (
 // domains are the services behind the edge.
 type domains struct {
 	accounts *account.Service
+	sessions *account.Sessions
 	rooms    *room.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
 	feed     *feed.Feed
 	blobs    *blob.Mirror
 	media    *media.Media
+
+	checkpoints *checkpoint.Keeper
 }
 
 // machines are the state machines of all domains.
@@ -35,27 +40,37 @@ func machines() []replica.Machine {
 
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
 func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
+	if err := s.openCheckpoints(data); err != nil {
+		return err
+	}
 	s.replica, err = replica.Open(ctx, replica.Config{
-		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Boot: data.boot,
-		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log, Checkpoint: newestCheckpoint(data.join("checkpoints")),
+		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Sites: s.sites(), Boot: data.boot,
+		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
+		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpointEvery,
+		Snapshot: s.checkpoints.Take, Diverged: s.checkpoints.Distrust,
 		Machines: machines(),
 	})
 	if err != nil {
 		return err
 	}
 	s.onClose(func() error { s.replica.Close(); return nil })
+	if s.site != nil {
+		s.site.replica.Store(s.replica)
+	}
 
 	server := id.ServerName(s.cfg.ServerName)
 	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.rooms.UpdateProfile(user) }})
+	s.sessions = account.NewSessions(s.replica.Rows())
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
 	if err := s.openMedia(data, server); err != nil {
 		return err
 	}
-	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) }})
+	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) },
+		Bus: s.journal, Origin: fmt.Sprintf("%s/%d", s.cfg.Site, data.boot), Log: s.log})
 	s.onClose(func() error { s.typing.Close(); return nil })
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
@@ -63,11 +78,12 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	if err := s.replica.Start(ctx, s.committed); err != nil {
 		return err
 	}
-	return s.begin(ctx)
+	return s.goOn(ctx)
 }
 
-// committed tells those who listen to commits.
+// committed tells those who remember something of the rows, or wait for them, what has become visible.
 func (s *Server) committed(c replica.Commit) {
+	s.sessions.Committed(c)
 	s.feed.Committed(c)
 	for _, n := range c.Notes {
 		if n, ok := n.(media.Added); ok {
@@ -81,7 +97,7 @@ func (s *Server) openMedia(data *dataDir, server id.ServerName) error {
 	if err != nil {
 		return err
 	}
-	s.blobs = blob.OpenMirror(blob.MirrorConfig{Store: store, Named: media.Named(s.replica), Clock: s.clock, Log: s.log})
+	s.blobs = blob.OpenMirror(blob.MirrorConfig{Store: store, Link: s.plant.files(s.peers(), s.clock), Named: media.Named(s.replica), Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.blobs.Close(); return nil })
 	cache, err := blob.OpenCache(data.join("thumbnails"))
 	if err != nil {
@@ -110,10 +126,10 @@ func devicesOf(r kv.Reader, user id.UserID) []keys.Device {
 }
 
 // sessions shows the edge who a token belongs to.
-type sessions struct{ accounts *account.Service }
+type sessions struct{ *account.Sessions }
 
 // Authenticate implements client.Sessions.
 func (s sessions) Authenticate(_ context.Context, token string) (client.Session, error) {
-	ses, err := s.accounts.Authenticate(token)
+	ses, err := s.Sessions.Authenticate(token)
 	return client.Session(ses), err
 }

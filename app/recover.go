@@ -207,3 +207,18 @@ func (r *Recovery) Close() error {
 	}
 	return all
 }
+
+// newestCheckpoint is the newest checkpoint of a partition in dir, if it is at atLeast or later.
+func newestCheckpoint(dir string) func(context.Context, journal.Partition, journal.Position) (*replica.CheckpointFile, error) {
+	return func(_ context.Context, p journal.Partition, atLeast journal.Position) (*replica.CheckpointFile, error) {
+		names, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("p%d-*.checkpoint", p)))
+		if err != nil || len(names) == 0 {
+			return nil, err
+		}
+		f, err := replica.OpenCheckpoint(names[len(names)-1]) // their names sort as their positions
+		if err != nil || f.Info.Pos < atLeast {
+			return nil, err
+		}
+		return f, nil
+	}
+}

@@ -10,12 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"bongsu/cluster"
 	"bongsu/config"
-	"bongsu/journal"
 	"bongsu/replica"
 	"bongsu/seed"
 )
@@ -116,11 +116,11 @@ func Restore(ctx context.Context, p RestorePlan) (*seed.Manifest, uint64, error)
 	if _, err := seed.Prepare(ctx, p.Seed, seed.Target{Data: c.Data, First: first, Share: p.Share, NoFiles: p.NoFiles, Report: p.Report}); err != nil {
 		return nil, 0, err
 	}
-	// Runs that go on from here have higher numbers than those that the state knows.
-	if err := writeFile(filepath.Join(c.Data, "boot"), strconv.AppendUint(nil, m.Boot, 10)); err != nil {
+	// Runs that go on from here have higher numbers than those that the state knows, and than those that came after the backup.
+	d := dataDir{path: c.Data}
+	if _, err := d.raiseBoot(max(m.Boot, firstBoot())); err != nil {
 		return nil, 0, err
 	}
-	d := dataDir{path: c.Data}
 	if err := d.writeFormat(formatOf(c)); err != nil { // the last: with it the directory can be started
 		return nil, 0, err
 	}
@@ -173,6 +173,29 @@ func (s *Server) begin(ctx context.Context) error {
 	return nil
 }
 
+// goOn begins, or lets it be done as soon as the other sites are there: this one must be up for that.
+func (s *Server) goOn(ctx context.Context) error {
+	if s.site == nil {
+		return s.begin(ctx)
+	}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for s.running.Err() == nil {
+			err := s.begin(s.running)
+			if err == nil {
+				return
+			}
+			s.log.Warn("the server does not go on from its backup yet", "err", err)
+			select {
+			case <-s.running.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	})
+	s.onClose(func() error { s.stop(); work.Wait(); return nil })
+	return nil
+}
+
 // held answers 503 until the server has begun.
 func (s *Server) held(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -185,21 +208,6 @@ func (s *Server) held(next http.Handler) http.Handler {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte(`{"errcode":"M_UNKNOWN","error":"the server is being restored: it begins when its sites are there"}` + "\n")) // the client may be gone
 	})
-}
-
-// newestCheckpoint is the newest checkpoint of a partition in dir, if it is at atLeast or later.
-func newestCheckpoint(dir string) func(context.Context, journal.Partition, journal.Position) (*replica.CheckpointFile, error) {
-	return func(_ context.Context, p journal.Partition, atLeast journal.Position) (*replica.CheckpointFile, error) {
-		names, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("p%d-*.checkpoint", p)))
-		if err != nil || len(names) == 0 {
-			return nil, err
-		}
-		f, err := replica.OpenCheckpoint(names[len(names)-1]) // their names sort as their positions
-		if err != nil || f.Info.Pos < atLeast {
-			return nil, err
-		}
-		return f, nil
-	}
 }
 
 // RestoreSettings are the settings in a file, or, without one, those that a single node needs that goes on from a backup. data is

@@ -82,7 +82,8 @@ func (cfg MirrorConfig) withDefaults() MirrorConfig {
 }
 
 const (
-	stall       = 2 * time.Second  // a send that has moved nothing for so long gets a rival at the next site
+	stall       = time.Second      // sends that have moved nothing for so long get a rival at the next site
+	stallTicks  = 4                // looks at how much has moved, in that time
 	shun        = 10 * time.Second // how long a site that failed is asked last
 	sendAgain   = 5 * time.Second  // when to come back with an upload that only this site could keep
 	fetchers    = 2                // blobs fetched in the background at a time
@@ -213,6 +214,7 @@ func (m *Mirror) spread(ctx context.Context, h Hash) error {
 		results = make(chan error, len(rest))
 		moved   atomic.Int64
 		before  int64
+		quiet   int // ticks since something moved
 		running int
 		causes  []error
 	)
@@ -228,7 +230,7 @@ func (m *Mirror) spread(ctx context.Context, h Hash) error {
 	for range need {
 		next()
 	}
-	tick := time.NewTicker(stall)
+	tick := time.NewTicker(stall / stallTicks)
 	defer tick.Stop()
 	for need > 0 {
 		select {
@@ -244,10 +246,12 @@ func (m *Mirror) spread(ctx context.Context, h Hash) error {
 				return tooFew(errors.Join(causes...))
 			}
 		case <-tick.C:
-			if now := moved.Load(); now == before {
+			now := moved.Load()
+			if now != before {
+				before, quiet = now, 0
+			} else if quiet++; quiet == stallTicks {
+				quiet = 0
 				next()
-			} else {
-				before = now
 			}
 		case <-ctx.Done():
 			return errs.Wrap("blob.Put", ctx.Err())

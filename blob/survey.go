@@ -136,9 +136,9 @@ func (m *Mirror) survey(s *survey) (again bool, err error) {
 
 // report says what is lacking, when that has changed.
 func (m *Mirror) report(before int) {
-	switch now := m.Status().Lacking; {
-	case now == before:
-	case now == 0:
+	switch now := m.Status().Lacking; now {
+	case before:
+	case 0:
 		m.cfg.Log.Info("blob: all files are here again")
 	default:
 		m.cfg.Log.Error("blob: files are lacking at this site, and other sites did not give them", "files", now)

@@ -1,13 +1,15 @@
-// Package ephemeral keeps what is true for seconds and never enters the journal: who is typing.
+// Package ephemeral keeps what is true for seconds and never enters the journal: who is typing. Sites tell each other over a bus; what is
+// lost on it is made good by the typist, who says so again, or by the end of the time.
 //
 // Invariants: a room's typists and its sequence number change together, and every change of them has a greater number than
 // all before it at this site. A user who says nothing more stops typing when the time that they named is over.
 //
-// Limits: numbers mean something in this run of this site only; Origin names it. What is known of rooms in which nobody types
+// Limits: a typist who is everywhere is told to other sites ten times a second at most, together with all others. Numbers mean something in this run of this site only; Origin names it. What is known of rooms in which nobody types
 // any more is dropped beyond keepQuiet rooms; Floor tells.
 package ephemeral
 
 import (
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +32,9 @@ type Config struct {
 	Clock clock.Clock // default the system's
 	// Changed is called after a room's typists have changed; it must be quick and may not call back. Nil: nobody cares.
 	Changed func(room id.RoomID)
+	Bus     Bus          // to the other sites; nil: there are none
+	Origin  string       // names this run of this site on the bus; required with Bus
+	Log     *slog.Logger // default discards
 }
 
 // Typing knows who types where. It is safe for concurrent use.
@@ -44,6 +49,10 @@ type Typing struct {
 	timer  *time.Timer // nil while nobody types
 	fires  time.Time   // when it does: at the earliest end, or before
 	closed bool
+
+	untold map[typist]change // to the other sites
+	teller *time.Timer       // nil while nothing is untold
+	unhear func()            // ends the subscription
 }
 
 type typists struct {
@@ -51,7 +60,7 @@ type typists struct {
 	until map[id.UserID]time.Time
 }
 
-// New makes one in which nobody types.
+// New makes one in which nobody types. That the bus cannot be heard is logged: typing at other sites is then not seen here.
 func New(cfg Config) *Typing {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.System{}
@@ -59,16 +68,42 @@ func New(cfg Config) *Typing {
 	if cfg.Changed == nil {
 		cfg.Changed = func(id.RoomID) {}
 	}
-	return &Typing{cfg: cfg, rooms: map[id.RoomID]*typists{}}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	t := &Typing{cfg: cfg, rooms: map[id.RoomID]*typists{}, untold: map[typist]change{}, unhear: func() {}}
+	if cfg.Bus != nil {
+		if stop, err := cfg.Bus.Subscribe(topic, t.heard); err != nil {
+			cfg.Log.Error("typing at other sites is not seen here", "err", err)
+		} else {
+			t.unhear = stop
+		}
+	}
+	return t
 }
 
 // Start says that a user types in a room, for at most d, which is bounded by MaxTyping.
 func (t *Typing) Start(room id.RoomID, user id.UserID, d time.Duration) {
-	d = min(d, MaxTyping)
-	if d <= 0 {
-		t.Stop(room, user)
-		return
+	c := change{room, user, max(d, 0)}
+	t.set(c)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tell(c)
+}
+
+// Stop says that a user no longer types in a room.
+func (t *Typing) Stop(room id.RoomID, user id.UserID) { t.Start(room, user, 0) }
+
+// set makes a change, wherever it comes from.
+func (t *Typing) set(c change) {
+	if c.For > 0 {
+		t.start(c.Room, c.User, min(c.For, MaxTyping))
+	} else {
+		t.stop(c.Room, c.User)
 	}
+}
+
+func (t *Typing) start(room id.RoomID, user id.UserID, d time.Duration) {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
@@ -96,8 +131,7 @@ func (t *Typing) Start(room id.RoomID, user id.UserID, d time.Duration) {
 	}
 }
 
-// Stop says that a user no longer types in a room.
-func (t *Typing) Stop(room id.RoomID, user id.UserID) {
+func (t *Typing) stop(room id.RoomID, user id.UserID) {
 	t.mu.Lock()
 	r := t.rooms[room]
 	typed := r != nil && r.drop(user)
@@ -225,10 +259,13 @@ func (t *Typing) Seq() (seq, floor uint64) {
 
 // Close stops the clock. Nothing changes any more.
 func (t *Typing) Close() {
+	t.unhear()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
-	if t.timer != nil {
-		t.timer.Stop()
+	for _, timer := range []*time.Timer{t.timer, t.teller} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 }

@@ -7,6 +7,7 @@
 // Invariants:
 //   - Between two tokens, a client gets each event of its rooms once and in order; where a timeline says "limited" the rest can be
 //     paged to from prev_batch.
+//   - Between two answers nobody goes back: a token that is ahead of this site's rows is waited for, and then answered 503.
 //   - What is kept in memory (hub.go) says only where looking is not worth it, and is right about that for every view that it
 //     was asked about; it is made from the notes of commits and lost at a restart.
 //   - Committed never waits for anything but a short lock.
@@ -27,6 +28,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -48,7 +50,6 @@ type Config struct {
 	Typing  *ephemeral.Typing
 	Site    string // with Boot: which run of which site ephemeral numbers belong to
 	Boot    uint64
-	Epoch   uint64 // of the journal; tokens of another one are answered with everything; 0 means 1
 	// Acked is told that a device has got the messages to it up to a place; it must not wait. Nil: nobody cares.
 	Acked func(user id.UserID, device id.DeviceID, upTo replica.Place)
 	Clock clock.Clock  // default the system's
@@ -64,7 +65,9 @@ type Feed struct {
 	origin   uint32
 	defaults *pushrule.Set // of whoever has changed nothing
 
-	buffers sync.Pool // of *[]byte, in which answers are put together
+	looks   chan struct{} // has an element for each look at the rows that is under way
+	firsts  chan struct{} // likewise for those from the beginning
+	buffers sync.Pool     // of *[]byte, in which answers are put together
 
 	filters struct {
 		sync.Mutex
@@ -78,9 +81,6 @@ type Feed struct {
 
 // New makes the feed. Its sink, Committed, must be given to the replica's Start, and miss no commit after New.
 func New(cfg Config) *Feed {
-	if cfg.Epoch == 0 {
-		cfg.Epoch = 1
-	}
 	if cfg.Acked == nil {
 		cfg.Acked = func(id.UserID, id.DeviceID, replica.Place) {}
 	}
@@ -92,6 +92,8 @@ func New(cfg Config) *Feed {
 	}
 	const anybody = id.UserID("@:")
 	f := &Feed{cfg: cfg, r: cfg.Replica, hub: newHub(cfg.Replica.Positions())}
+	n := runtime.GOMAXPROCS(0)
+	f.looks, f.firsts = make(chan struct{}, looksEach*n), make(chan struct{}, firstsEach*n)
 	rules := pushrule.Defaults(anybody)
 	f.defaults = pushrule.Compile(&rules, anybody)
 	h := fnv.New32a()
@@ -112,7 +114,12 @@ func (f *Feed) Close() {
 // Committed is told what has become visible. It is called from the goroutine of a partition and does not block.
 //
 // path 6/7: the change is in the rows; whoever waits for it is woken.
-func (f *Feed) Committed(c replica.Commit) { f.hub.committed(c) }
+func (f *Feed) Committed(c replica.Commit) {
+	if c.Remade {
+		f.hub.forget(c)
+	}
+	f.hub.committed(c)
+}
 
 // TypingChanged is told that others type in a room, or no longer.
 func (f *Feed) TypingChanged(room id.RoomID) { f.hub.typing(room) }
@@ -213,7 +220,7 @@ func (f *Feed) Place(token string, r id.RoomID) (room.Place, error) {
 	if err != nil {
 		return room.Place{}, err
 	}
-	if t.Epoch != f.cfg.Epoch || len(t.Positions) != f.r.Partitions() {
+	if t.Epoch != f.r.Epoch() || len(t.Positions) != f.r.Partitions() {
 		return room.Place{}, badParam("the sync token is no longer valid")
 	}
 	return replica.End(t.Positions[replica.PartitionOf(id.SlotOf(r), len(t.Positions))]), nil

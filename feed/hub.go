@@ -24,6 +24,7 @@ type hub struct {
 	rooms   map[id.RoomID]*watch
 	lists   []journal.Position // last change of anybody's devices, by partition
 	swept   time.Time
+	remade  uint64 // how often rows were discarded in this run
 
 	changed map[id.UserID]struct{} // whose devices have changed, for the others to be woken
 	devices chan struct{}          // there is something in changed
@@ -102,6 +103,21 @@ func (h *hub) committed(c replica.Commit) {
 		}
 	}
 	h.seen[c.Partition] = max(h.seen[c.Partition], c.Pos)
+	h.caught.Broadcast()
+}
+
+// forget drops all that is remembered, because the rows of a partition are gone or are there anew, and sends those who wait to look
+// again. What happened before is not known: as if it had happened at the commit.
+func (h *hub) forget(c replica.Commit) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.remade++
+	h.seen[c.Partition], h.lists[c.Partition] = c.Pos, c.Pos
+	for _, v := range h.viewers {
+		v.urge()
+	}
+	clear(h.viewers)
+	clear(h.rooms)
 	h.caught.Broadcast()
 }
 
@@ -192,6 +208,7 @@ type visit struct {
 	marks marks
 	// memberships is how many changes of memberships had been seen before the view was taken.
 	memberships uint64
+	remade      uint64 // likewise, how often rows had been discarded
 }
 
 // enter finds or makes the viewer. It is called before the view is taken.
@@ -209,7 +226,7 @@ func (h *hub) enter(user id.UserID, parts int, now time.Time) visit {
 		h.viewers[user] = v
 	}
 	v.used = now
-	return visit{v: v, marks: v.wakes, memberships: v.memberships}
+	return visit{v: v, marks: v.wakes, memberships: v.memberships, remade: h.remade}
 }
 
 // sweep forgets who has not been here for long.
@@ -223,13 +240,15 @@ func (h *hub) sweep(now time.Time) {
 	}
 }
 
-// await returns when the notes of everything in a view have been taken in.
-func (h *hub) await(at []journal.Position) {
+// await returns when the notes of everything in a view have been taken in; false: rows were discarded since the visit began, and
+// what is remembered no longer goes with the view.
+func (h *hub) await(at []journal.Position, remade uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for !covers(h.seen, at) {
+	for h.remade == remade && !covers(h.seen, at) {
 		h.caught.Wait()
 	}
+	return h.remade == remade
 }
 
 func covers(seen, at []journal.Position) bool {

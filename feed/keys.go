@@ -105,7 +105,10 @@ func (f *Feed) KeyChanges(ctx context.Context, user id.UserID, from, to string) 
 	vis := f.hub.enter(user, f.r.Partitions(), f.now())
 	view := f.r.View()
 	defer view.Close()
-	a := f.answer(&Request{User: user}, &filter.Filter{}, since, vis, view)
+	a, err := f.answer(&Request{User: user}, &filter.Filter{}, since, vis, view)
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, s := range a.seats {
 		a.moves(s)
 	}

@@ -45,9 +45,10 @@ func (a *answer) newTyping(r id.RoomID) bool {
 		return false
 	}
 	users, seq := a.f.cfg.Typing.In(r)
-	if a.since == nil || a.since.Ephemeral == 0 {
+	if a.since == nil {
 		return len(users) > 0
 	}
+	// To a client that comes from another site (Ephemeral is 0 then) also that nobody types is news, where somebody has lately.
 	return seq > a.since.Ephemeral
 }
 

@@ -35,7 +35,7 @@ func badParam(format string, args ...any) error {
 
 const (
 	// catchUp is how long a token that is ahead of this site is waited for.
-	catchUp = 1500 * time.Millisecond
+	catchUp = 2 * time.Second
 	// MaxTimeout is the longest time that a request waits.
 	MaxTimeout = 2 * time.Minute
 )
@@ -61,9 +61,19 @@ func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
 			f.breathe(ctx, vis.v)
 			vis = f.hub.enter(rq.User, f.r.Partitions(), f.now())
 		}
+		done, err := f.turn(ctx, since == nil || rq.FullState)
+		if err != nil {
+			return nil, err
+		}
 		var out []byte
 		var news bool
-		kv.Aside(func() { out, news = f.look(&rq, filter, since, vis) })
+		kv.Aside(func() {
+			defer done()
+			out, news, err = f.look(&rq, filter, since, vis)
+		})
+		if err != nil {
+			return nil, err
+		}
 		if news || !waits {
 			f.pace.note(f.now())
 			if waits {
@@ -85,7 +95,7 @@ func (f *Feed) since(ctx context.Context, s string) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.Epoch != f.cfg.Epoch || len(t.Positions) != f.r.Partitions() {
+	if t.Epoch != f.r.Epoch() || len(t.Positions) != f.r.Partitions() {
 		return nil, nil //nolint:nilnil // likewise
 	}
 	if f.hub.reached(t.Positions) {
@@ -95,12 +105,17 @@ func (f *Feed) since(ctx context.Context, s string) (*Token, error) {
 	defer cancel()
 	for i, pos := range t.Positions {
 		if err := f.r.WaitFor(ctx, journal.Partition(i), pos); err != nil {
-			e := errs.New("feed.Sync", errs.Unavailable, "", "this site is behind; try again")
-			e.RetryAfter, e.Err = time.Second, err
-			return nil, e
+			return nil, behind(err)
 		}
 	}
 	return &t, nil
+}
+
+// behind says that this site has not got to a token.
+func behind(err error) error {
+	e := errs.New("feed.Sync", errs.Unavailable, "", "this site is behind; try again")
+	e.RetryAfter, e.Err = time.Second, err
+	return e
 }
 
 func (h *hub) reached(at []journal.Position) bool {
@@ -163,15 +178,18 @@ type member struct {
 // keepBuffer is the largest buffer that is kept for the next answer.
 const keepBuffer = 64 << 10
 
-// look writes what is new since the token; news is false if nothing is.
-func (f *Feed) look(rq *Request, filter *filter.Filter, since *Token, vis visit) (out []byte, news bool) {
+// look writes what is new since the token; news is false if nothing is. Errors are those of answer.
+func (f *Feed) look(rq *Request, filter *filter.Filter, since *Token, vis visit) (out []byte, news bool, err error) {
 	buf, ok := f.buffers.Get().(*[]byte)
 	if !ok {
 		buf = new([]byte)
 	}
 	view := f.r.View()
 	defer view.Close()
-	a := f.answer(rq, filter, since, vis, view)
+	a, err := f.answer(rq, filter, since, vis, view)
+	if err != nil {
+		return nil, false, err
+	}
 	a.b = (*buf)[:0]
 	a.accountData()
 	a.write()
@@ -179,17 +197,20 @@ func (f *Feed) look(rq *Request, filter *filter.Filter, since *Token, vis visit)
 		out = bytes.Clone(a.b)
 		*buf = a.b
 		f.buffers.Put(buf)
-		return out, a.news
+		return out, a.news, nil
 	}
-	return a.b, a.news
+	return a.b, a.news, nil
 }
 
-// answer begins an answer from a view.
-func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visit, view *replica.View) *answer {
-	f.hub.await(view.Positions())
+// answer begins an answer from a view. It fails with Unavailable when rows have been discarded meanwhile, so that the view may have
+// less than the client.
+func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visit, view *replica.View) (*answer, error) {
+	if !f.hub.await(view.Positions(), vis.remade) || since != nil && !covers(view.Positions(), since.Positions) {
+		return nil, behind(nil)
+	}
 	a := &answer{f: f, rq: rq, filter: filter, since: since, vis: vis, view: view, now: f.now().UnixMilli(),
 		news: since == nil || rq.FullState}
-	a.next = Token{Epoch: f.cfg.Epoch, Positions: view.Positions(), Origin: f.origin}
+	a.next = Token{Epoch: f.r.Epoch(), Positions: view.Positions(), Origin: f.origin}
 	a.next.Inbox = replica.End(a.at(vis.v.home))
 	// The number is taken before rooms are asked: what changes in between is sent twice rather than never.
 	var floor uint64
@@ -201,7 +222,7 @@ func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visi
 		a.since = &anew
 	}
 	a.seats = f.hub.seats(vis, view)
-	return a
+	return a, nil
 }
 
 // at is where this answer ends in a partition, from where it begins.

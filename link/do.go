@@ -68,7 +68,9 @@ func (l *Link) Do(ctx context.Context, site string, req *http.Request) (*http.Re
 	}
 	l.mu.Unlock()
 	if out.Body != nil && out.Body != http.NoBody {
-		out.Body = &sourceReader{ReadCloser: out.Body, watch: idle}
+		source := &sourceReader{ReadCloser: out.Body, watch: idle}
+		out.Body = source
+		context.AfterFunc(ctx, func() { _ = source.Close() }) // the transport waits for a read that goes on
 	}
 	idle.start()
 	resp, err := p.transport.RoundTrip(out)

@@ -180,11 +180,17 @@ var errEnough = errors.New("enough")
 
 func named(ctx context.Context, r *replica.Replica, yield func(blob.Named) bool) (err error) {
 	defer kv.Recover(&err)
-	if err := r.CatchUp(ctx); err != nil {
+	generation := r.Generation()
+	soon, cancel := context.WithTimeout(ctx, commitWait)
+	defer cancel()
+	if err := errors.Join(r.CatchUp(soon), r.Serving()); err != nil {
 		return err
 	}
 	view := r.View()
 	defer view.Close()
+	if r.Generation() != generation { // the view may lack rows that are being made anew
+		return errs.New("media.Named", errs.Unavailable, "", "the state is being made anew")
+	}
 	for slot := range id.Slot(id.Slots) {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bongsu/errs"
@@ -51,6 +52,7 @@ type partition struct {
 	oldest    int64            // live time of the oldest kept refusal; -1: there is none
 	crossed   bool             // this record is at a checkpoint position
 	settled   bool             // the rows agree with the journal
+	arrived   bool             // history has been applied; caught is for others
 	void      bool             // the rows are to be made anew, whatever the journal says of them
 	target    journal.Position // history goes up to here
 	floor     journal.Position // service is not resumed below
@@ -58,7 +60,8 @@ type partition struct {
 	faulted   bool             // the store has failed once in this run
 	agreedAt  journal.Position // where another site's state was last the same
 
-	visible visible // to views
+	visible visible     // to views
+	formed  atomic.Bool // the first proposal has been decided: others can be
 
 	queue *queue        // towards the journal
 	wake  chan struct{} // tells the sender to look again at what is owed

@@ -27,19 +27,16 @@ const (
 // errBehind: this site's engine has not come as far as its rows, which other sites know to be right.
 var errBehind = errors.New("the journal at this site is behind its rows")
 
-// settle makes the rows agree with the journal, trying until that has been done.
+// settle makes the rows agree with the journal, trying until that has been done or ctx ends.
 func (pt *partition) settle(ctx context.Context) error {
 	said := ""
-	for !pt.settled {
+	for !pt.settled && ctx.Err() == nil {
 		err := pt.agree(ctx)
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, errHalt):
+		if errors.Is(err, errHalt) {
 			return err
-		default:
-			if err.Error() != said {
+		}
+		if err != nil {
+			if err.Error() != said && ctx.Err() == nil {
 				said = err.Error()
 				pt.logger().Warn("the rows are not confirmed yet, trying again", "err", err)
 			}
@@ -64,8 +61,16 @@ func (pt *partition) agree(ctx context.Context) (err error) {
 		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
 	}
 	var have journal.Position // what need not be made anew
-	if fits {
+	switch {
+	case fits:
 		have = pt.next
+	case !pt.r.alone():
+		// The engine of an emptied site may know as little as its rows: only the others know when this site has got as far as they.
+		end, err := pt.end(ask)
+		if err != nil {
+			return fmt.Errorf("replica: partition %d: where the journal ends is not known: %w", pt.n, err)
+		}
+		last = max(last, end)
 	}
 	file, err := pt.source(ctx, fits, have, first, last)
 	if err != nil {

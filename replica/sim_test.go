@@ -151,7 +151,7 @@ func (s *simulation) crash() {
 			if s.past != nil {
 				s.past.Abandon()
 			}
-			s.past = s.copy(s.db)
+			s.past = copyRows(s.t, s.db)
 		}
 	case 1: // a power loss that took the latest commits
 		if s.past != nil {
@@ -162,18 +162,6 @@ func (s *simulation) crash() {
 		s.db.Abandon()
 		s.db = memoryDB(s.t)
 	}
-}
-
-func (s *simulation) copy(db *kv.DB) *kv.DB {
-	out := memoryDB(s.t)
-	b := out.Batch()
-	for k, v := range db.Scan([]byte{0}, []byte{0xff}) {
-		b.Set(k, v)
-	}
-	if err := b.Commit(); err != nil {
-		s.t.Fatal(err)
-	}
-	return out
 }
 
 // client makes some writes, one after the other, and repeats each until it has its verdict.

@@ -88,6 +88,7 @@ func (pt *partition) showState() {
 	pt.status.Applied, pt.status.Digest = pt.next, pt.digest
 	pt.status.Wall, pt.status.Live = pt.sys.wall, pt.sys.live
 	pt.status.Rules, pt.status.Epoch = pt.sys.rules, pt.sys.epoch
+	pt.formed.Store(pt.sys.rules > 0)
 	pt.shownMark, pt.lastRefusal = pt.mark, pt.refusedAt
 	clear(pt.dueAt)
 	for c, at := range pt.due {

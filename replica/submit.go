@@ -47,6 +47,9 @@ func (r *Replica) Submit(ctx context.Context, p Proposal) ([]byte, error) {
 		return nil, errs.New("replica.Submit", errs.TooLarge, "", "the request is too large")
 	}
 	pt := r.parts[PartitionOf(p.Slot, len(r.parts))]
+	if !pt.formed.Load() && !isSystem(p.Kind) {
+		return nil, unavailable("this service is being set up: a majority of the sites has to be there; try again")
+	}
 	_, known := pt.visible.read()
 	req := &request{p: p, known: known, verdict: make(chan result, 1)}
 	if err := pt.queue.push(req); err != nil {

@@ -24,6 +24,9 @@ func (pt *partition) untilTick() time.Duration {
 	now, leads, stamps := pt.r.clock.Now(), pt.r.leads(pt.n), pt.r.stamps()
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
+	if now.Before(pt.lastSent) {
+		pt.lastSent = now // the clock was set back
+	}
 	silent := now.Sub(pt.lastSent)
 	if pt.barrier != nil {
 		return max(minTick-silent, 0)

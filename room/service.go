@@ -73,6 +73,17 @@ func (s *Service) Memberships(user id.UserID) iter.Seq[Membership] {
 	return Memberships(s.cfg.Replica.Rows(), s.cfg.Replica.Partitions(), user)
 }
 
+// reachWait is how long a place that this site has not got to is waited for.
+const reachWait = 2 * time.Second
+
+// Reach returns when this site has all that happened in a room up to a place, which another site may have named: errs.Unavailable when
+// it does not get there within two seconds.
+func (s *Service) Reach(ctx context.Context, room id.RoomID, p Place) error {
+	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	defer cancel()
+	return errs.Wrap("room.Reach", s.cfg.Replica.WaitFor(ctx, s.Partition(room), p.Pos))
+}
+
 // Partition is where a room's events have their order.
 func (s *Service) Partition(room id.RoomID) journal.Partition {
 	return replica.PartitionOf(id.SlotOf(room), s.cfg.Replica.Partitions())

@@ -23,7 +23,7 @@ func (a Accounts) dataRoutes() []Route {
 		{Op: "getAccountData", Method: "GET", Path: global, Handle: a.getAccountData},
 		{Op: "setAccountDataPerRoom", Method: "PUT", Path: perRoom, MaxBody: maxData, Handle: a.setAccountData},
 		{Op: "getAccountDataPerRoom", Method: "GET", Path: perRoom, Handle: a.getAccountData},
-		{Op: "defineFilter", Method: "POST", Path: user + "/filter", MaxBody: account.MaxFilter + 4<<10, Handle: a.defineFilter},
+		{Op: "defineFilter", Local: true, Method: "POST", Path: user + "/filter", MaxBody: account.MaxFilter + 4<<10, Handle: a.defineFilter},
 		{Op: "getFilter", Method: "GET", Path: user + "/filter/{filterId}", Handle: a.getFilter},
 	}
 }

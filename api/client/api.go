@@ -10,10 +10,12 @@
 //   - An answer 401, 403 or 404 about state is given only from state that has caught up with the journal (fresh.go).
 //   - Only the table in errors.go turns an errs.Kind and errs.Code into a status and an errcode.
 //   - Path segments are percent-decoded exactly once, and no path is cleaned or redirected (route.go).
+//   - Nothing is answered from rows that are being made anew, or were meanwhile (state.go).
 //   - What a client sends can make an error of the 400s; a 500 is a fault of ours and is logged with its request id.
 //
 // Limits: bodies up to the route's MaxBody; one deadline for each request (long polls set their own); a bound on requests at
-// work at a time; rate limits for each user or address.
+// work at a time, by class, and under overload a class after the other is refused (admit.go); rate limits for each user or address,
+// counted at this site alone.
 package client
 
 import (
@@ -50,10 +52,12 @@ type Sessions interface {
 type Config struct {
 	Sessions Sessions
 	Fresh    Fresh
+	State    State  // whether rows can be read and written; default: always
+	Site     string // this site's name, which every answer carries in the header Bongsu-Site; empty: none does
 
 	Deadline       time.Duration  // for a request that is no long poll; default 10 s
 	MaxBody        int64          // bytes of a JSON body where the route has no bound of its own; default 1 MiB
-	MaxConcurrent  int            // requests at work at a time, long polls apart; default 1024
+	MaxConcurrent  int            // requests at work at a time, long polls apart; of each class a share of it (admit.go); default 1024
 	Limits         Limits         // rate limits
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; default: loopback
 
@@ -71,6 +75,9 @@ func (c *Config) fill() error {
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = 1 << 20
+	}
+	if c.State == nil {
+		c.State = steady{}
 	}
 	if c.MaxConcurrent == 0 {
 		c.MaxConcurrent = 1024
@@ -94,11 +101,13 @@ type API struct {
 	metrics *metrics
 	limiter *limiter
 
-	busy     atomic.Int64  // requests at work, long polls apart
-	draining chan struct{} // closed by Drain
-	drained  atomic.Bool
-	boot     string        // prefix of the request ids of this process
-	requests atomic.Uint64 // number of the last request
+	admit      *admission
+	site       []string      // of the header
+	unwritable atomic.Int64  // since when the site was seen not to write, Unix nanoseconds; 0: it does
+	draining   chan struct{} // closed by Drain
+	drained    atomic.Bool
+	boot       string        // prefix of the request ids of this process
+	requests   atomic.Uint64 // number of the last request
 }
 
 // New makes the handler of routes. A table that is wrong (two routes for one method and path, a path that does not begin
@@ -107,14 +116,17 @@ func New(cfg Config, routes []Route) (*API, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	a := &API{cfg: cfg, draining: make(chan struct{}), limiter: newLimiter(cfg.Limits, cfg.Clock)}
+	a := &API{cfg: cfg, draining: make(chan struct{}), limiter: newLimiter(cfg.Limits, cfg.Clock), admit: newAdmission(cfg.MaxConcurrent)}
+	if cfg.Site != "" {
+		a.site = []string{cfg.Site}
+	}
 	var boot [4]byte
 	if _, err := rand.Read(boot[:]); err != nil {
 		return nil, fmt.Errorf("api/client: %w", err)
 	}
 	a.boot = hex.EncodeToString(boot[:])
 	var err error
-	if a.metrics, err = newMetrics(cfg.Registry); err != nil {
+	if a.metrics, err = newMetrics(cfg.Registry, a.admit); err != nil {
 		return nil, err
 	}
 	if a.mux, err = a.build(routes); err != nil {
@@ -134,7 +146,11 @@ func (a *API) Drain() {
 //
 // path 1/7: the route table. Every request enters here and leaves through serve.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	allowOrigins(w.Header())
+	h := w.Header()
+	allowOrigins(h)
+	if a.site != nil {
+		h[headerSite] = a.site
+	}
 	if r.Method == http.MethodOptions {
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -147,12 +163,15 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(w, r)
 }
 
+// headerSite says which site answered.
+const headerSite = "Bongsu-Site"
+
 // The header values that never change are shared; net/http only reads them.
 var (
 	corsOrigin  = []string{"*"}
 	corsMethods = []string{"GET, HEAD, POST, PUT, DELETE, OPTIONS"}
 	corsHeaders = []string{"X-Requested-With, Content-Type, Authorization, Date"}
-	corsExpose  = []string{"Retry-After, ETag, Content-Disposition"}
+	corsExpose  = []string{"Retry-After, ETag, Content-Disposition, " + headerSite}
 	corsMaxAge  = []string{"86400"}
 	typeJSON    = []string{"application/json"}
 )

@@ -24,14 +24,14 @@ type Keys struct {
 func (k Keys) Routes() []Route {
 	const v3 = "/_matrix/client/v3"
 	return []Route{
-		{Op: "uploadKeys", Method: "POST", Path: v3 + "/keys/upload", Handle: k.uploadKeys},
-		{Op: "queryKeys", Method: "POST", Path: v3 + "/keys/query", Handle: k.queryKeys},
-		{Op: "claimKeys", Method: "POST", Path: v3 + "/keys/claim", Handle: k.claimKeys},
-		{Op: "getKeysChanges", Method: "GET", Path: v3 + "/keys/changes", Handle: k.getKeysChanges},
+		{Op: "uploadKeys", Class: Text, Method: "POST", Path: v3 + "/keys/upload", Handle: k.uploadKeys},
+		{Op: "queryKeys", Class: Text, Method: "POST", Path: v3 + "/keys/query", Local: true, Handle: k.queryKeys},
+		{Op: "claimKeys", Class: Text, Method: "POST", Path: v3 + "/keys/claim", Handle: k.claimKeys},
+		{Op: "getKeysChanges", Class: Text, Method: "GET", Path: v3 + "/keys/changes", Handle: k.getKeysChanges},
 		{Op: "uploadCrossSigningKeys", Method: "POST", Path: v3 + "/keys/device_signing/upload", Handle: k.uploadCrossSigningKeys},
 		{Op: "uploadCrossSigningSignatures", Method: "POST", Path: v3 + "/keys/signatures/upload",
 			Handle: k.uploadCrossSigningSignatures},
-		{Op: "sendToDevice", Method: "PUT", Path: v3 + "/sendToDevice/{eventType}/{txnId}", MaxBody: 4 << 20,
+		{Op: "sendToDevice", Class: Text, Method: "PUT", Path: v3 + "/sendToDevice/{eventType}/{txnId}", MaxBody: 4 << 20,
 			Limit: LimitSend, Handle: k.sendToDevice},
 	}
 }

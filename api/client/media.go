@@ -36,19 +36,19 @@ func (m Media) Routes() []Route {
 			Limit: LimitSend, Handle: m.uploadContentToMXC},
 		{Op: "getConfigAuthed", Method: "GET", Path: v1 + "/config", Static: true, Handle: m.getConfig},
 		{Op: "getConfig", Method: "GET", Path: old + "/config", Static: true, Handle: m.getConfig},
-		{Op: "getContentAuthed", Method: "GET", Path: v1 + download, LongPoll: true, Handle: m.getContent},
-		{Op: "getContentOverrideNameAuthed", Method: "GET", Path: v1 + named, LongPoll: true, Handle: m.getContent},
-		{Op: "getContentThumbnailAuthed", Method: "GET", Path: v1 + thumb, Handle: m.getContentThumbnail},
+		{Op: "getContentAuthed", Class: Reading, Method: "GET", Path: v1 + download, LongPoll: true, Handle: m.getContent},
+		{Op: "getContentOverrideNameAuthed", Class: Reading, Method: "GET", Path: v1 + named, LongPoll: true, Handle: m.getContent},
+		{Op: "getContentThumbnailAuthed", Class: Reading, Method: "GET", Path: v1 + thumb, Handle: m.getContentThumbnail},
 	}
 	content, thumbnail := m.getContent, m.getContentThumbnail
 	if !m.Unauthenticated {
 		content, thumbnail = frozen, frozen
 	}
 	return append(routes,
-		Route{Op: "getContent", Method: "GET", Path: old + download, Auth: None, LongPoll: true, Static: !m.Unauthenticated, Handle: content},
-		Route{Op: "getContentOverrideName", Method: "GET", Path: old + named, Auth: None, LongPoll: true, Static: !m.Unauthenticated,
+		Route{Op: "getContent", Class: Reading, Method: "GET", Path: old + download, Auth: None, LongPoll: true, Static: !m.Unauthenticated, Handle: content},
+		Route{Op: "getContentOverrideName", Class: Reading, Method: "GET", Path: old + named, Auth: None, LongPoll: true, Static: !m.Unauthenticated,
 			Handle: content},
-		Route{Op: "getContentThumbnail", Method: "GET", Path: old + thumb, Auth: None, Static: !m.Unauthenticated, Handle: thumbnail},
+		Route{Op: "getContentThumbnail", Class: Reading, Method: "GET", Path: old + thumb, Auth: None, Static: !m.Unauthenticated, Handle: thumbnail},
 	)
 }
 

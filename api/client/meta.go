@@ -2,14 +2,26 @@ package client
 
 import (
 	"context"
+	"crypto"
+	"errors"
 	"net/http"
+	"sync"
 
 	"bongsu/errs"
+	"bongsu/event"
+	"bongsu/id"
 )
 
 // Meta holds what the server says about itself.
 type Meta struct {
-	PublicURL      string            // base URL for .well-known, "https://chat.example.org"; empty: there is none
+	Server    id.ServerName
+	PublicURL string // base URL for .well-known, "https://chat.example.org"; empty: there is none
+	Site      string // this site
+	Sites     []Site // all sites, in an order of their own; empty: this one, if it has a PublicURL
+	// SiteState is how a site looks from here: "up" or "unknown". Nil: nothing is said of it.
+	SiteState func(site string) string
+	Signer    crypto.Signer // Ed25519, the same at all sites: signs the list of sites; nil: it is not signed
+
 	RoomVersions   map[string]string // version to "stable" or "unstable"; default 10, 11 and 12, stable
 	DefaultVersion string            // of new rooms; default "12"
 	Unstable       map[string]bool   // unstable_features of /versions
@@ -17,6 +29,8 @@ type Meta struct {
 	Health  func(ctx context.Context) error        // nil error: the site serves; required
 	Status  func(ctx context.Context) (any, error) // marshalled for /_bongsu/status; required
 	Metrics http.Handler                           // for /metrics; required
+
+	signed func() (event.Object, error) // the list of sites
 }
 
 // specVersions are the versions of the specification whose form the API has. An endpoint of theirs that is not offered answers
@@ -37,9 +51,11 @@ func (m Meta) Routes() []Route {
 	if m.Unstable == nil {
 		m.Unstable = map[string]bool{}
 	}
+	m.signed = sync.OnceValues(m.signSites)
 	return []Route{
 		{Op: "getVersions", Method: "GET", Path: "/_matrix/client/versions", Auth: None, Static: true, Handle: m.getVersions},
 		{Op: "getWellknown", Method: "GET", Path: "/.well-known/matrix/client", Auth: None, Static: true, Handle: m.getWellknown},
+		{Op: "getSites", Method: "GET", Path: "/_bongsu/sites", Auth: None, Static: true, Handle: m.getSites},
 		{Op: "getCapabilities", Method: "GET", Path: "/_matrix/client/v3/capabilities", Handle: m.getCapabilities},
 		{Op: "health", Method: "GET", Path: "/health", Auth: None, Static: true, Handle: m.health},
 		{Op: "status", Method: "GET", Path: "/_bongsu/status", Auth: None, Static: true, Handle: m.status},
@@ -63,7 +79,8 @@ func (m Meta) getWellknown(context.Context, *Request) (any, error) {
 	}
 	return struct {
 		Homeserver homeserver `json:"m.homeserver"`
-	}{homeserver{m.PublicURL}}, nil
+		Sites      []Site     `json:"org.bongsu.sites,omitempty"` // for clients that know more than one URL; see getSites
+	}{homeserver{m.PublicURL}, m.Sites}, nil
 }
 
 func (m Meta) getCapabilities(context.Context, *Request) (any, error) {
@@ -92,14 +109,29 @@ func (m Meta) getCapabilities(context.Context, *Request) (any, error) {
 	}}, nil
 }
 
-// health is for load balancers: 200, or 503 when this site should get no requests.
-func (m Meta) health(ctx context.Context, _ *Request) (any, error) {
-	if err := m.Health(ctx); err != nil {
-		return nil, &errs.Error{Op: "api.health", Kind: errs.Unavailable, Message: "this site does not serve now", Err: err}
+// health is for load balancers: 200, or 503 when this site should get no requests. A site that cannot write can be read, and may be
+// the last one: it is well, unless it was asked with ?write, as a balancer does that prefers sites which can do both.
+func (m Meta) health(ctx context.Context, rq *Request) (any, error) {
+	const op = "api.health"
+	state := rq.api.cfg.State
+	if err := errors.Join(m.Health(ctx), state.Serving()); err != nil {
+		return nil, &errs.Error{Op: op, Kind: errs.Unavailable, Message: "this site does not serve now", Err: err}
 	}
-	return struct {
+	query, err := rq.values()
+	if err != nil {
+		return nil, err
+	}
+	type health struct {
 		Status string `json:"status"`
-	}{"ok"}, nil
+		Reason string `json:"reason,omitempty"`
+	}
+	if err := state.Writable(); err != nil {
+		if _, write := query["write"]; write {
+			return nil, notNow(err)
+		}
+		return health{"read-only", words(err)}, nil
+	}
+	return health{Status: "ok"}, nil
 }
 
 func (m Meta) status(ctx context.Context, _ *Request) (any, error) {

@@ -12,9 +12,10 @@ type metrics struct {
 	inFlight prometheus.Gauge
 	panics   prometheus.Counter
 	catchUps prometheus.Counter
+	refused  [classes]prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, ad *admission) (*metrics, error) {
 	m := &metrics{
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "bongsu_api_request_seconds", Help: "Time from a request's arrival to the end of its answer; for long polls with the wait.",
@@ -33,10 +34,19 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "bongsu_api_catch_ups_total", Help: "Denials that waited for the state to be brought up to date.",
 		}),
 	}
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bongsu_api_refused_total", Help: "Requests that were not let in, by class: this site had too much to do.",
+	}, []string{"class"})
+	for c := range m.refused {
+		m.refused[c] = refused.WithLabelValues(Class(c).String())
+	}
+	overload := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "bongsu_api_overload_level", Help: "How many classes of requests are refused for lack of processors, from 0 to 4.",
+	}, func() float64 { return float64(ad.level.Load()) })
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.seconds, m.errors, m.inFlight, m.panics, m.catchUps} {
+	for _, c := range []prometheus.Collector{m.seconds, m.errors, m.inFlight, m.panics, m.catchUps, refused, overload} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("api/client: %w", err)
 		}

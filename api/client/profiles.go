@@ -16,8 +16,8 @@ func (a Accounts) profileRoutes() []Route {
 		maxBody = 80 << 10 // a profile and what stands around a value
 	)
 	return []Route{
-		{Op: "getUserProfile", Method: "GET", Path: profile, Auth: None, Handle: a.getUserProfile},
-		{Op: "getProfileField", Method: "GET", Path: field, Auth: None, Handle: a.getProfileField},
+		{Op: "getUserProfile", Class: Reading, Method: "GET", Path: profile, Auth: None, Handle: a.getUserProfile},
+		{Op: "getProfileField", Class: Reading, Method: "GET", Path: field, Auth: None, Handle: a.getProfileField},
 		{Op: "setProfileField", Method: "PUT", Path: field, MaxBody: maxBody, Handle: a.setProfileField},
 		{Op: "deleteProfileField", Method: "DELETE", Path: field, Handle: a.deleteProfileField},
 	}

@@ -58,6 +58,18 @@ func (a *API) reply(rq *Request, res any) error {
 	return rq.writeJSON(status, res)
 }
 
+// discard frees what a handler returned and nobody gets.
+func discard(res any) {
+	if r, ok := res.(Reply); ok {
+		res = r.Body
+	}
+	if s, ok := res.(Stream); ok {
+		if c, ok := s.Body.(io.Closer); ok {
+			c.Close() //nolint:errcheck // it was only read
+		}
+	}
+}
+
 // encoder is a buffer and the encoder that writes to it.
 type encoder struct {
 	buf bytes.Buffer

@@ -15,17 +15,18 @@ import (
 
 // Request is one call of an endpoint. It belongs to its handler and must not be used after the handler returned.
 type Request struct {
-	api     *API
-	route   *route
-	http    *http.Request
-	w       http.ResponseWriter
-	number  uint64
-	started time.Time
-	session Session
-	query   map[string][]string // nil until asked for
-	body    []byte              // what was read of the body
-	result  any                 // what the handler returned
-	status  int                 // of the answer, 0 until it begins
+	api        *API
+	route      *route
+	http       *http.Request
+	w          http.ResponseWriter
+	number     uint64
+	started    time.Time
+	session    Session
+	generation uint64              // of the rows when it was let in
+	query      map[string][]string // nil until asked for
+	body       []byte              // what was read of the body
+	result     any                 // what the handler returned
+	status     int                 // of the answer, 0 until it begins
 
 	read     bool // the body has been read whole, into body
 	streamed bool // the body was handed out as a stream: the handler cannot be run again

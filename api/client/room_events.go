@@ -167,7 +167,10 @@ func (a Rooms) getOneRoomEvent(_ context.Context, r *Request) (any, error) {
 const maxPage = 1000
 
 // getRoomEvents pages through a room's timeline.
-func (a Rooms) getRoomEvents(_ context.Context, r *Request) (any, error) {
+func (a Rooms) getRoomEvents(ctx context.Context, r *Request) (any, error) {
+	if err := a.reach(ctx, r, "from", "to"); err != nil {
+		return nil, err
+	}
 	v, err := a.read(r)
 	if err != nil {
 		return nil, err

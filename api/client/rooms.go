@@ -25,33 +25,33 @@ type Rooms struct {
 func (a Rooms) Routes() []Route {
 	const v3, in = "/_matrix/client/v3/", "/_matrix/client/v3/rooms/{roomId}/"
 	return []Route{
-		{Op: "createRoom", Method: "POST", Path: v3 + "createRoom", Limit: LimitSend, Handle: a.createRoom},
-		{Op: "joinRoom", Method: "POST", Path: v3 + "join/{roomIdOrAlias}", Limit: LimitSend, Handle: a.joinRoom},
-		{Op: "knockRoom", Method: "POST", Path: v3 + "knock/{roomIdOrAlias}", Limit: LimitSend, Handle: a.knockRoom},
-		{Op: "joinRoomById", Method: "POST", Path: in + "join", Limit: LimitSend, Handle: a.joinRoomByID},
-		{Op: "leaveRoom", Method: "POST", Path: in + "leave", Limit: LimitSend, Handle: a.leaveRoom},
+		{Op: "createRoom", Class: Text, Method: "POST", Path: v3 + "createRoom", Limit: LimitSend, Handle: a.createRoom},
+		{Op: "joinRoom", Class: Text, Method: "POST", Path: v3 + "join/{roomIdOrAlias}", Limit: LimitSend, Handle: a.joinRoom},
+		{Op: "knockRoom", Class: Text, Method: "POST", Path: v3 + "knock/{roomIdOrAlias}", Limit: LimitSend, Handle: a.knockRoom},
+		{Op: "joinRoomById", Class: Text, Method: "POST", Path: in + "join", Limit: LimitSend, Handle: a.joinRoomByID},
+		{Op: "leaveRoom", Class: Text, Method: "POST", Path: in + "leave", Limit: LimitSend, Handle: a.leaveRoom},
 		{Op: "forgetRoom", Method: "POST", Path: in + "forget", Limit: LimitSend, Handle: a.forgetRoom},
-		{Op: "inviteUser", Method: "POST", Path: in + "invite", Limit: LimitSend, Handle: a.inviteUser},
-		{Op: "kick", Method: "POST", Path: in + "kick", Limit: LimitSend, Handle: a.target(a.Rooms.Kick)},
-		{Op: "ban", Method: "POST", Path: in + "ban", Limit: LimitSend, Handle: a.target(a.Rooms.Ban)},
-		{Op: "unban", Method: "POST", Path: in + "unban", Limit: LimitSend, Handle: a.target(a.Rooms.Unban)},
-		{Op: "getJoinedRooms", Method: "GET", Path: v3 + "joined_rooms", Handle: a.getJoinedRooms},
-		{Op: "getJoinedMembersByRoom", Method: "GET", Path: in + "joined_members", Handle: a.getJoinedMembers},
-		{Op: "getMembersByRoom", Method: "GET", Path: in + "members", Handle: a.getMembers},
+		{Op: "inviteUser", Class: Text, Method: "POST", Path: in + "invite", Limit: LimitSend, Handle: a.inviteUser},
+		{Op: "kick", Class: Text, Method: "POST", Path: in + "kick", Limit: LimitSend, Handle: a.target(a.Rooms.Kick)},
+		{Op: "ban", Class: Text, Method: "POST", Path: in + "ban", Limit: LimitSend, Handle: a.target(a.Rooms.Ban)},
+		{Op: "unban", Class: Text, Method: "POST", Path: in + "unban", Limit: LimitSend, Handle: a.target(a.Rooms.Unban)},
+		{Op: "getJoinedRooms", Class: Reading, Method: "GET", Path: v3 + "joined_rooms", Handle: a.getJoinedRooms},
+		{Op: "getJoinedMembersByRoom", Class: Reading, Method: "GET", Path: in + "joined_members", Handle: a.getJoinedMembers},
+		{Op: "getMembersByRoom", Class: Reading, Method: "GET", Path: in + "members", Handle: a.getMembers},
 
-		{Op: "getRoomState", Method: "GET", Path: in + "state", Handle: a.getRoomState},
-		{Op: "getRoomStateWithKey", Method: "GET", Path: in + "state/{eventType}/{stateKey}",
+		{Op: "getRoomState", Class: Reading, Method: "GET", Path: in + "state", Handle: a.getRoomState},
+		{Op: "getRoomStateWithKey", Class: Reading, Method: "GET", Path: in + "state/{eventType}/{stateKey}",
 			Also: []string{in + "state/{eventType}", in + "state/{eventType}/{$}"}, Handle: a.getRoomStateWithKey},
-		{Op: "setRoomStateWithKey", Method: "PUT", Path: in + "state/{eventType}/{stateKey}",
+		{Op: "setRoomStateWithKey", Class: Text, Method: "PUT", Path: in + "state/{eventType}/{stateKey}",
 			Also: []string{in + "state/{eventType}", in + "state/{eventType}/{$}"}, Limit: LimitSend, Handle: a.setRoomStateWithKey},
-		{Op: "sendMessage", Method: "PUT", Path: in + "send/{eventType}/{txnId}", Limit: LimitSend, Handle: a.sendMessage},
-		{Op: "redactEvent", Method: "PUT", Path: in + "redact/{eventId}/{txnId}", Limit: LimitSend, Handle: a.redactEvent},
-		{Op: "getRoomEvents", Method: "GET", Path: in + "messages", Handle: a.getRoomEvents},
-		{Op: "getOneRoomEvent", Method: "GET", Path: in + "event/{eventId}", Handle: a.getOneRoomEvent},
-		{Op: "getEventContext", Method: "GET", Path: in + "context/{eventId}", Handle: a.getEventContext},
+		{Op: "sendMessage", Class: Text, Method: "PUT", Path: in + "send/{eventType}/{txnId}", Limit: LimitSend, Handle: a.sendMessage},
+		{Op: "redactEvent", Class: Text, Method: "PUT", Path: in + "redact/{eventId}/{txnId}", Limit: LimitSend, Handle: a.redactEvent},
+		{Op: "getRoomEvents", Class: Reading, Method: "GET", Path: in + "messages", Handle: a.getRoomEvents},
+		{Op: "getOneRoomEvent", Class: Reading, Method: "GET", Path: in + "event/{eventId}", Handle: a.getOneRoomEvent},
+		{Op: "getEventContext", Class: Reading, Method: "GET", Path: in + "context/{eventId}", Handle: a.getEventContext},
 
-		{Op: "postReceipt", Method: "POST", Path: in + "receipt/{receiptType}/{eventId}", Handle: a.postReceipt},
-		{Op: "setReadMarker", Method: "POST", Path: in + "read_markers", Handle: a.setReadMarker},
+		{Op: "postReceipt", Class: Receipts, Method: "POST", Path: in + "receipt/{receiptType}/{eventId}", Handle: a.postReceipt},
+		{Op: "setReadMarker", Class: Receipts, Method: "POST", Path: in + "read_markers", Handle: a.setReadMarker},
 	}
 }
 
@@ -244,6 +244,32 @@ func (a Rooms) place(token string, in id.RoomID) (room.Place, error) {
 	return room.ParsePageToken(token)
 }
 
+// reach waits until this site has what the tokens in some query parameters stand for: another site may have given them a moment
+// ago, and what is between would be missing for good.
+func (a Rooms) reach(ctx context.Context, r *Request, names ...string) error {
+	in, err := r.RoomID("roomId")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		token, err := r.Query(name)
+		if err != nil {
+			return err
+		}
+		if token == "" {
+			continue
+		}
+		p, err := a.place(token, in)
+		if err == nil {
+			err = a.Rooms.Reach(ctx, in, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a Rooms) getJoinedMembers(_ context.Context, r *Request) (any, error) {
 	v, err := a.read(r)
 	if err != nil {
@@ -276,7 +302,10 @@ func optional(o event.Object, key string) *string {
 	return nil
 }
 
-func (a Rooms) getMembers(_ context.Context, r *Request) (any, error) {
+func (a Rooms) getMembers(ctx context.Context, r *Request) (any, error) {
+	if err := a.reach(ctx, r, "at"); err != nil {
+		return nil, err
+	}
 	v, err := a.read(r)
 	if err != nil {
 		return nil, err

@@ -41,11 +41,13 @@ type Route struct {
 	Also []string // further paths of the same endpoint
 
 	Auth     Auth
+	Class    Class         // what is refused first under overload; default Ordinary
 	Limit    Limit         // the rate limit that applies; default none
 	MaxBody  int64         // bytes; default Config.MaxBody
 	Deadline time.Duration // default Config.Deadline; longer where the handler itself reads an upload from a slow line
 	LongPoll bool          // waits by itself: no deadline, and outside of the bound on concurrent requests
 	Static   bool          // the answer does not come from state: a denial needs no confirmation
+	Local    bool          // although it is no GET it proposes nothing: it works while the site cannot write
 
 	Handle Handler
 }
@@ -55,6 +57,12 @@ type route struct {
 	Route
 	seconds prometheus.Observer
 }
+
+// readsRows reports whether the rows of this site have a part in the answer.
+func (r *Route) readsRows() bool { return !r.Static || r.Auth != None }
+
+// proposes reports whether the journal must take something for the answer.
+func (r *Route) proposes() bool { return r.Method != http.MethodGet && !r.Local }
 
 // paths are all the paths of r.
 func (r Route) paths() []string {

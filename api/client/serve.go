@@ -17,22 +17,28 @@ import (
 //
 // Ten thousand of these wait in /sync at a time: what stands on the stack here is paid ten thousand times.
 func (a *API) serve(w http.ResponseWriter, hr *http.Request, rt *route) {
-	rq := &Request{api: a, route: rt, http: hr, w: w, number: a.requests.Add(1), started: a.cfg.Clock.Now()}
+	rq := &Request{api: a, route: rt, http: hr, w: w, number: a.requests.Add(1), started: a.cfg.Clock.Now(),
+		generation: a.cfg.State.Generation()} // before it is asked whether they serve: a change in between is noticed at the end
 	a.metrics.inFlight.Inc()
 	defer a.finish(rq)
 
 	ctx := hr.Context()
+	if err := a.admit.enter(rt, rq.started); err != nil {
+		a.metrics.refused[rt.Class].Inc()
+		a.fail(rq, err)
+		return
+	}
+	defer a.admit.leave(rt)
 	if !rt.LongPoll {
-		defer a.busy.Add(-1)
-		if a.busy.Add(1) > int64(a.cfg.MaxConcurrent) {
-			a.fail(rq, &errs.Error{Op: "api.serve", Kind: errs.Unavailable, Message: "too many requests at once"})
-			return
-		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, rt.Deadline)
 		defer cancel()
 	}
 	res, err := a.answer(ctx, rq)
+	if err == nil && rq.remade() {
+		discard(res)
+		err = errRemade()
+	}
 	if err == nil {
 		err = a.reply(rq, res)
 	}
@@ -80,6 +86,9 @@ func (a *API) recovered(rq *Request, p any) {
 
 // fail answers with err. Internal errors are logged here, once, and the client learns only the request's id.
 func (a *API) fail(rq *Request, err error) {
+	if rq.status == 0 && asError(err).Kind != errs.Unavailable && rq.remade() {
+		err = errRemade() // what was found wrong, or was denied, may come from rows that were on their way
+	}
 	e := asError(err)
 	switch {
 	case rq.status != 0: // the answer has begun: all that can be done is to break it off
@@ -123,6 +132,11 @@ const statusClientGone = 499
 func (a *API) answer(ctx context.Context, rq *Request) (any, error) {
 	if err := rq.checkPath(); err != nil {
 		return nil, err
+	}
+	if rq.route.readsRows() {
+		if err := rq.admitState(); err != nil {
+			return nil, err
+		}
 	}
 	if rq.route.Auth != None {
 		var err error

@@ -76,7 +76,7 @@ func TestPanics(t *testing.T) {
 	}
 	srv.Close() // waits for the handlers
 	ta.shows(t, "bongsu_api_requests_in_flight 0")
-	if n := ta.busy.Load(); n != 0 {
+	if n := ta.admit.working[Ordinary].Load(); n != 0 {
 		t.Errorf("%d requests busy", n)
 	}
 }

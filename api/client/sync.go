@@ -22,8 +22,8 @@ type Sync struct {
 func (s Sync) Routes() []Route {
 	const v3 = "/_matrix/client/v3/"
 	return []Route{
-		{Op: "sync", Method: "GET", Path: v3 + "sync", LongPoll: true, Handle: s.sync},
-		{Op: "setTyping", Method: "PUT", Path: v3 + "rooms/{roomId}/typing/{userId}", Handle: s.setTyping},
+		{Op: "sync", Class: Text, Method: "GET", Path: v3 + "sync", LongPoll: true, Handle: s.sync},
+		{Op: "setTyping", Class: Typing, Method: "PUT", Path: v3 + "rooms/{roomId}/typing/{userId}", Local: true, Handle: s.setTyping},
 	}
 }
 

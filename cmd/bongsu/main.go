@@ -18,6 +18,7 @@ import (
 	"bongsu/api/admin"
 	"bongsu/app"
 	"bongsu/config"
+	"bongsu/drill"
 )
 
 // The exit statuses.
@@ -52,7 +53,8 @@ type commands struct {
 	Backup  backupCmd  `cmd:"" help:"Write the whole state of a server to a directory, or check one."`
 	Restore restoreCmd `cmd:"" help:"Make an empty data directory into one that goes on from a backup."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running server under load, and check what it promises."`
-	Cluster clusterCmd `cmd:"" help:"Make the files with which the sites of a cluster begin."`
+	Cluster clusterCmd `cmd:"" help:"Make and look after the sites of a cluster."`
+	Drill   drillCmd   `cmd:"" help:"Burn sites of a cluster under load, and check every promise."`
 	Version versionCmd `cmd:"" help:"Print what was built."`
 }
 
@@ -67,6 +69,7 @@ func run(ctx context.Context, args []string, d deps) int {
 		kong.Exit(func(code int) { asked = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.ValueFormatter(helpText),
+		kong.Vars(drill.Vars()),
 	)...)...)
 	if err != nil {
 		return fail(d.stderr, exitFailed, err)

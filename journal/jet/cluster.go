@@ -33,6 +33,8 @@ type Cluster struct {
 	First []journal.Position
 
 	Timers Timers
+
+	settle time.Duration // of quiet before a leader is moved; 0 means balanceAfter, tests are shorter
 }
 
 // Timers of the engine's elections. They are the same for all engines of a process. The zero value means the defaults.

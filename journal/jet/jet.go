@@ -22,6 +22,7 @@
 package jet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func (c Config) withDefaults() Config {
 	}
 	if k := c.Cluster; k != nil {
 		own := *k
-		own.Timers = k.Timers.withDefaults()
+		own.Timers, own.settle = k.Timers.withDefaults(), cmp.Or(k.settle, balanceAfter)
 		c.Cluster, c.ServerName = &own, k.Site
 	}
 	if c.Log == nil {
@@ -87,14 +88,13 @@ type Journal struct {
 	bus subscriptions
 
 	// Of a cluster only.
-	books        books
-	peers        *peers
-	sites        []string                // all, sorted
-	sights       atomic.Pointer[[]sight] // nil while there is no engine
-	groups       []string                // of the books; nil until formed
-	formed       chan struct{}           // closed when all partitions have been seen here
-	draining     atomic.Bool
-	balanceAfter time.Duration
+	books    books
+	peers    *peers
+	sites    []string                // all, sorted
+	sights   atomic.Pointer[[]sight] // nil while there is no engine
+	groups   []string                // of the books; nil until formed
+	formed   chan struct{}           // closed when all partitions have been seen here
+	draining atomic.Bool
 
 	mu      sync.Mutex
 	closed  bool
@@ -128,7 +128,7 @@ func Open(c Config) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{cfg: c, log: c.Log.With("part", "journal"), lock: lock, changed: make(chan struct{}),
-		formed: make(chan struct{}), balanceAfter: balanceAfter}
+		formed: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 	start := j.start
 	if k := c.Cluster; k != nil {

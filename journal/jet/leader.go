@@ -98,7 +98,7 @@ func (j *Journal) balance() {
 				quiet[p] = time.Time{}
 			case quiet[p].IsZero():
 				quiet[p] = now
-			case now.Sub(quiet[p]) >= j.balanceAfter && now.Sub(moved[p]) >= moveAgain:
+			case now.Sub(quiet[p]) >= j.cfg.Cluster.settle && now.Sub(moved[p]) >= moveAgain:
 				quiet[p], moved[p] = time.Time{}, now
 				if err := e.moveLeader(j.ctx, p, to); err != nil {
 					j.log.Info("a leader could not be moved", "partition", p, "to", to, "err", err)
