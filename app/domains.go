@@ -34,6 +34,11 @@ type domains struct {
 	checkpoints *checkpoint.Keeper
 }
 
+// machines are the state machines of all domains.
+func machines() []replica.Machine {
+	return []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()}
+}
+
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
 func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	if err := s.openCheckpoints(data); err != nil {
@@ -44,7 +49,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
 		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpointEvery,
 		Snapshot: s.checkpoints.Take, Diverged: s.checkpoints.Distrust,
-		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()},
+		Machines: machines(),
 	})
 	if err != nil {
 		return err
@@ -73,7 +78,10 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
-	return s.replica.Start(ctx, s.committed)
+	if err := s.replica.Start(ctx, s.committed); err != nil {
+		return err
+	}
+	return s.goOn(ctx)
 }
 
 // committed tells those who remember something of the rows, or wait for them, what has become visible.

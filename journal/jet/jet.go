@@ -42,13 +42,16 @@ import (
 
 // Config says where the journal lies and what it may use.
 type Config struct {
-	Dir        string       // the journal's own directory; made if absent
-	ServerName string       // the engine's name, usually the site's; empty means "bongsu"
-	Partitions int          // 0 means 4; constant for the life of the directory
-	Reserve    int64        // bytes of free disk below which appends are refused with ErrFull; 0 means 256 MiB, negative none
-	Budget     int64        // bytes of records above which appends are refused with ErrFull; 0 means no limit
-	Cluster    *Cluster     // nil: one node
-	Log        *slog.Logger // nil discards
+	Dir        string // the journal's own directory; made if absent
+	ServerName string // the engine's name, usually the site's; empty means "bongsu"
+	Partitions int    // 0 means 4; constant for the life of the directory
+	Reserve    int64  // bytes of free disk below which appends are refused with ErrFull; 0 means 256 MiB, negative none
+	Budget     int64  // bytes of records above which appends are refused with ErrFull; 0 means no limit
+	// First is where each partition begins when the journal of one node is made, for one that goes on from checkpoints; nil means
+	// 1. It has no effect later. A cluster has its own.
+	First   []journal.Position
+	Cluster *Cluster     // nil: one node
+	Log     *slog.Logger // nil discards
 }
 
 func (c Config) withDefaults() Config {
@@ -114,6 +117,9 @@ func Open(c Config) (*Journal, error) {
 	if c.Dir == "" || c.Partitions < 1 || c.Partitions > 1024 {
 		return nil, fmt.Errorf("jet: a directory and 1 to 1024 partitions are needed, not %q and %d", c.Dir, c.Partitions)
 	}
+	if err := c.checkFirst(); err != nil {
+		return nil, err
+	}
 	if c.Cluster != nil {
 		if err := c.Cluster.check(c.Partitions); err != nil {
 			return nil, err
@@ -150,7 +156,13 @@ func Open(c Config) (*Journal, error) {
 
 // openMarks opens what is remembered beside the engine's files.
 func (j *Journal) openMarks(fresh bool) (err error) {
-	if j.marks, err = openMarks(filepath.Join(j.cfg.Dir, marksFile), j.cfg.Partitions, fresh); err != nil || j.cfg.Cluster == nil {
+	if j.marks, err = openMarks(filepath.Join(j.cfg.Dir, marksFile), j.cfg.Partitions, fresh); err != nil {
+		return err
+	}
+	if fresh {
+		err = j.marks.begin(j.cfg)
+	}
+	if err != nil || j.cfg.Cluster == nil {
 		return err
 	}
 	j.books.marks, err = openMarks(filepath.Join(j.cfg.Dir, booksFile), j.cfg.Partitions+1, fresh)
