@@ -138,7 +138,8 @@ type engine interface {
 	journal.Bus
 	Leader(p journal.Partition) string // the site that leads p, "" when it is not known
 	Refusing() error                   // why an append would be refused now, or nil
-	Drain(ctx context.Context) error   // gives up what this site leads
+	Drain(ctx context.Context) error   // gives up what this site leads, and leads nothing more
+	Undrain()                          // lets it lead again
 }
 
 // Open builds a server and waits until its state has caught up with its journal.

@@ -47,7 +47,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.replica, err = replica.Open(ctx, replica.Config{
 		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Sites: s.sites(), Boot: data.boot,
 		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
-		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpointEvery,
+		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpoint.Every,
 		Snapshot: s.checkpoints.Take, Diverged: s.checkpoints.Distrust,
 		Machines: machines(),
 	})

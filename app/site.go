@@ -90,7 +90,7 @@ func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.J
 	if err != nil {
 		return nil, err
 	}
-	st.member.Serve(cluster.Engine{Formed: j.Formed, SeenBoot: st.seenBoot,
+	st.member.Serve(cluster.Engine{Formed: j.Formed, SeenBoot: st.seenBoot, Routed: j.Routed,
 		Barrier: func(ctx context.Context) error { return st.barrier(ctx, j) }})
 	if err := st.member.Founded(ctx); err != nil {
 		return nil, errors.Join(err, j.Close())
@@ -204,9 +204,6 @@ func (s *Server) peers() blob.Link {
 	}
 	return s.site.link
 }
-
-// checkpointEvery is how much time of the state passes between two checkpoints. It is no setting: all sites must have the same.
-const checkpointEvery = 6 * time.Hour
 
 // openCheckpoints opens the keeper of checkpoints.
 func (s *Server) openCheckpoints(data *dataDir) (err error) {
