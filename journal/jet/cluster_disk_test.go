@@ -12,6 +12,7 @@ import (
 
 // One site's disk fills up while it leads: the others go on, it says so, and heals when there is space again.
 func TestClusterFullDisk(t *testing.T) {
+	t.Parallel()
 	mount, _ := mounted(t, 96<<20)
 	c := newTrio(t, 2, nil)
 	site, other := c.sites[0], c.sites[1]
@@ -45,6 +46,7 @@ func TestClusterFullDisk(t *testing.T) {
 // After a write error that is not a full disk, the engine of that site stays stopped until the process is started again; the others
 // go on.
 func TestClusterWriteError(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 1, nil)
 	site, other := c.sites[0], c.sites[1]
 	c.lead(site, 0)

@@ -174,6 +174,7 @@ func (c *trio) wantWritten(site string, p journal.Partition, name string, n int)
 // The leader of both partitions is killed under load: nothing acknowledged is lost, writes go on within seconds; it returns, and is
 // frozen, and returns again.
 func TestClusterKillAndFreeze(t *testing.T) {
+	t.Parallel()
 	c := newTrio(t, 2, nil)
 	victim, a, b := c.sites[0], c.sites[1], c.sites[2]
 	k := c.spawn(victim)
@@ -233,6 +234,7 @@ func TestClusterKillAndFreeze(t *testing.T) {
 
 // A lone survivor says why it cannot write, still tells what it has, and goes on when the others return.
 func TestClusterMinority(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 1, nil)
 	lone := c.sites[0]
 	j := c.nodes[lone]
@@ -274,6 +276,7 @@ func TestClusterMinority(t *testing.T) {
 
 // A site whose files are damaged is found out before its routes open, wiped, and filled by the others.
 func TestClusterDamage(t *testing.T) {
+	t.Parallel()
 	damages := []struct {
 		name string
 		do   func(t *testing.T, dir string)

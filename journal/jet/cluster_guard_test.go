@@ -184,6 +184,7 @@ func (a *authority) tls(t *testing.T, site string) *tls.Config {
 
 // Routes are encrypted, and who has another authority's certificate, or belongs to another cluster, stays out in both directions.
 func TestClusterTLS(t *testing.T) {
+	t.Parallel()
 	ca := newAuthority(t)
 	c := startTrio(t, 1, func(conf *Config) { conf.Cluster.TLS = ca.tls(t, conf.Cluster.Site) })
 	c.fill(c.sites[0], 0, 1, 5, 500)

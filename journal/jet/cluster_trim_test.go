@@ -8,6 +8,7 @@ import (
 
 // A trim asked for at one site shortens all, and the files pass the scan afterwards, as they lie and as a crash leaves them.
 func TestClusterTrim(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 2, nil)
 	const n, first = 60, 35
 	c.fill(c.sites[0], 0, 1, n, damagedSize)
@@ -38,6 +39,7 @@ func TestClusterTrim(t *testing.T) {
 
 // A cluster that continues another begins where it was told, also after a restart and for a site that comes back empty.
 func TestClusterFirst(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 2, func(conf *Config) { conf.Cluster.First = []journal.Position{101, 1} })
 	for _, s := range c.sites {
 		for p, want := range []journal.Position{101, 1} {
