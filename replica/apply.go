@@ -52,6 +52,7 @@ type partition struct {
 	oldest    int64            // live time of the oldest kept refusal; -1: there is none
 	crossed   bool             // this record is at a checkpoint position
 	settled   bool             // the rows agree with the journal
+	arrived   bool             // history has been applied; caught is for others
 	void      bool             // the rows are to be made anew, whatever the journal says of them
 	target    journal.Position // history goes up to here
 	floor     journal.Position // service is not resumed below

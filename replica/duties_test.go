@@ -122,7 +122,7 @@ func (s *skewed) set(site string, off time.Duration, no bool) {
 func newSkewed() *skewed { return &skewed{off: map[string]time.Duration{}, no: map[string]bool{}} }
 
 func wall(m *member) time.Duration {
-	return time.UnixMilli(m.r.Status(0).Wall).Sub(time.Now()).Abs()
+	return time.Until(time.UnixMilli(m.r.Status(0).Wall)).Abs()
 }
 
 // The first time of a cluster is not one wild clock's word, nor does that clock move time later.

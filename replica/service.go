@@ -43,7 +43,7 @@ func (r *Replica) Serving() error {
 	return nil
 }
 
-// Generation changes before rows are discarded in this run. Whoever reads while Serving is nil, and finds Serving nil and the
+// Generation changes before rows are discarded in this run. Whoever asks for it, then finds Serving nil, reads, and finds the
 // generation unchanged afterwards, has read a state that the cluster once had.
 func (r *Replica) Generation() uint64 { return r.generation.Load() }
 
@@ -73,7 +73,7 @@ func (pt *partition) leave(floor journal.Position) {
 		pt.batch = nil
 	}
 	pt.notes, pt.done = nil, nil
-	pt.settled, pt.void, pt.floor = false, true, floor
+	pt.settled, pt.arrived, pt.void, pt.floor = false, false, true, floor
 	e := unavailable("this site is fetching data from the other sites; try again, or at another site")
 	pt.mu.Lock()
 	if pt.status.Out == nil {
@@ -97,17 +97,11 @@ func (pt *partition) leave(floor journal.Position) {
 
 // arrive notes that history has been applied: time may be moved and messages forwarded from here, and the partition is in service.
 func (pt *partition) arrive() {
-	if pt.next < pt.target {
+	if pt.arrived || pt.next < pt.target {
 		return
 	}
-	pt.mu.Lock()
-	was, back := pt.caught, pt.status.Out != nil
-	pt.caught = true
-	pt.mu.Unlock()
-	if was {
-		return
-	}
-	if back {
+	pt.arrived = true
+	if pt.out() {
 		// Subscribers forget first, then they may be asked.
 		if pt.r.sink != nil {
 			pt.r.sink(Commit{Partition: pt.n, Pos: pt.next, Remade: true})
@@ -116,7 +110,7 @@ func (pt *partition) arrive() {
 		pt.r.outs.Add(-1)
 	}
 	pt.mu.Lock()
-	pt.status.Out = nil
+	pt.caught, pt.status.Out = true, nil // only now: who waits for it submits
 	pt.broadcast()
 	pt.mu.Unlock()
 	pt.r.forwarders[pt.n].poke()

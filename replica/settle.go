@@ -19,31 +19,29 @@ import (
 const (
 	// farBehind is how many records a site applies at most where it could load a checkpoint instead.
 	farBehind = 20_000
-	// answerWithin bounds one question to the journal; settleRetry is the pause before the next.
-	answerWithin = 10 * time.Second
-	settleRetry  = 250 * time.Millisecond
+	// answerWithin bounds one question to the journal; settleRetry is the pause before the next, at first and at last.
+	answerWithin                 = 10 * time.Second
+	settleRetry, lastSettleRetry = 250 * time.Millisecond, 4 * time.Second
 )
 
 // errBehind: this site's engine has not come as far as its rows, which other sites know to be right.
 var errBehind = errors.New("the journal at this site is behind its rows")
 
-// settle makes the rows agree with the journal, trying until that has been done.
+// settle makes the rows agree with the journal, trying until that has been done or ctx ends.
 func (pt *partition) settle(ctx context.Context) error {
-	said := ""
-	for !pt.settled {
+	said, pause := "", settleRetry
+	for !pt.settled && ctx.Err() == nil {
 		err := pt.agree(ctx)
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, errHalt):
+		if errors.Is(err, errHalt) {
 			return err
-		default:
-			if err.Error() != said {
+		}
+		if err != nil {
+			if err.Error() != said && ctx.Err() == nil {
 				said = err.Error()
 				pt.logger().Warn("the rows are not confirmed yet, trying again", "err", err)
 			}
-			sleep(ctx, settleRetry)
+			sleep(ctx, pause)
+			pause = min(2*pause, lastSettleRetry)
 		}
 	}
 	return nil
@@ -64,8 +62,16 @@ func (pt *partition) agree(ctx context.Context) (err error) {
 		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
 	}
 	var have journal.Position // what need not be made anew
-	if fits {
+	switch {
+	case fits:
 		have = pt.next
+	case !pt.r.alone():
+		// The engine of an emptied site may know as little as its rows: only the others know when this site has got as far as they.
+		end, err := pt.end(ask)
+		if err != nil {
+			return fmt.Errorf("replica: partition %d: where the journal ends is not known: %w", pt.n, err)
+		}
+		last = max(last, end)
 	}
 	file, err := pt.source(ctx, fits, have, first, last)
 	if err != nil {
@@ -86,7 +92,10 @@ func (pt *partition) agree(ctx context.Context) (err error) {
 		}
 	}
 	if err := pt.load(); err != nil {
-		return err
+		if pt.r.alone() {
+			return err // of Open
+		}
+		return fmt.Errorf("%w: %w", errHalt, err) // trying again does not help
 	}
 	pt.target, pt.settled = max(last, pt.floor), true
 	pt.publish()
