@@ -36,6 +36,8 @@ var house = rulebook{
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
+		"disk": mechanisms, "checkpoint": mechanisms,
+		"link": mechanisms, "link/linktest": mechanisms, "cluster": mechanisms, "seed": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
 		"media": domains, "push": domains, "search": domains, "svc/*": domains,
@@ -44,7 +46,7 @@ var house = rulebook{
 
 		"config": composition, "app": composition,
 
-		"harness": proof, "drill": proof, "bench": proof,
+		"roam": proof, "harness": proof, "drill": proof, "drill/wan": proof, "bench": proof,
 
 		"cmd/*": command,
 	},
@@ -54,14 +56,20 @@ var house = rulebook{
 		"journal/jet":         {"journal"},
 		"journal/mem":         {"journal"},
 		"journal/journaltest": {"journal"},
+		"cluster":             {"link"},
 		"replica":             {"journal", "kv"},
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
+		"blob":                {"disk"},
+		"link/linktest":       {"link"},
+		"checkpoint":          {"disk", "journal", "kv", "replica"},
+		"seed":                {"blob", "disk", "journal", "kv", "replica"},
 		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
 		"account":             {"auth"},       // passwords
 		"push":                {"account", "room"},
 		"feed":                {"account", "ephemeral", "keys", "room"}, // /sync is made of all of them
 		"app":                 {"config"},
-		"drill":               {"harness"},
+		"harness":             {"roam"},
+		"drill":               {"drill/wan", "harness", "roam"},
 	},
 	owners: map[string][]string{
 		// An engine has one door, so that replacing it, or a rule about its use, concerns one package.
@@ -78,14 +86,19 @@ var house = rulebook{
 		"bongsu/journal/mem":         {"replica/replicatest"},
 		"bongsu/journal/journaltest": {},
 		"bongsu/replica/replicatest": {},
-		"testing":                    {"journal/journaltest", "replica/replicatest"},
+		"bongsu/link/linktest":       {},
+		"testing":                    {"journal/journaltest", "link/linktest", "replica/replicatest"},
 	},
 	// command reaches the layers beneath app through app, except for words.
 	commandMayImport: []int{vocabulary, edges, composition, proof},
 	// These tell the time themselves; everybody else is given a clock, so that tests and fault plans can bend it.
 	// journal/jet logs how long its scan took; journal/mem forgets by the time of package time, because that is the one that testing/synctest makes virtual.
-	tellTime: []string{"clock", "journal/jet", "journal/mem", "bench", "drill", "harness", "cmd/*"},
-	mutable:  map[string][]string{},
+	tellTime: []string{"clock", "journal/jet", "journal/mem", "bench", "drill", "drill/wan", "harness", "roam", "cmd/*"},
+	mutable: map[string][]string{
+		// The engine's own, linked by name: there is no option for them (ADR 14).
+		"journal/jet": {"minElectionTimeout", "maxElectionTimeout", "minCampaignTimeout", "maxCampaignTimeout", "hbInterval",
+			"lostQuorumInterval", "lostQuorumCheck"},
+	},
 }
 
 func TestArchitecture(t *testing.T) {

@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,10 +24,12 @@ import (
 	"bongsu/clock"
 	"bongsu/config"
 	"bongsu/id"
+	"bongsu/journal"
 	"bongsu/journal/jet"
 	"bongsu/kv"
 	"bongsu/obs"
 	"bongsu/replica"
+	"bongsu/seed"
 )
 
 // rulesVersion is the newest version of the state machines' rules that this build knows. Raise it with every change of what
@@ -46,6 +50,21 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 		// it may run twice as often as usual, and the process stays small.
 		debug.SetGCPercent(gcPercent)
 	}
+	for {
+		err := serve(ctx, cfg, log, stdout)
+		if !errors.Is(err, errReopen) {
+			return err
+		}
+		log.Warn("opening anew", "why", err)
+		stdout = io.Discard // the ready line was written
+	}
+}
+
+// errReopen ends a server that has to be opened anew: something that was fixed when it was opened has changed.
+var errReopen = errors.New("this run got another number")
+
+// serve opens a server and serves until ctx ends or the server has failed.
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.Writer) error {
 	s, err := Open(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -65,7 +84,10 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 
 	select {
 	case err = <-served: // the listener broke
-	case <-ctx.Done():
+	case err = <-s.failed:
+		err = errors.Join(err, srv.Close())
+		<-served
+	case <-s.running.Done():
 		log.Info("stopping: finishing what is in flight", "limit", cfg.API.ShutdownTimeout)
 		s.api.Drain()
 		end, cancel := context.WithTimeout(context.Background(), cfg.API.ShutdownTimeout)
@@ -93,18 +115,40 @@ type Server struct {
 	log     *slog.Logger
 	clock   clock.Clock
 	started time.Time
+	failed  chan error // gets why the server cannot go on, once
 	api     *client.API
-	journal *jet.Journal
+	journal engine
 	rows    *kv.DB
 	replica *replica.Replica
 	disk    *diskWatch
+	first   *seed.First // how the data directory begins that was made from a backup
+	begun   atomic.Bool // that has been done; clients may be served
+	running context.Context
+	stop    context.CancelFunc // ends running, and with it the server, as a signal would
+	site    *site              // nil on a single node
+	plant   plant              // a weakness, in drills only
+	drained atomic.Bool        // by the operator: clients should go elsewhere
 	domains
 	closers []func() error // in the order of opening
 }
 
+// engine is the journal as the server needs it: that of a single node, or of a site that may still be on its way in.
+type engine interface {
+	journal.Journal
+	journal.Bus
+	Leader(p journal.Partition) string // the site that leads p, "" when it is not known
+	Refusing() error                   // why an append would be refused now, or nil
+	Drain(ctx context.Context) error   // gives up what this site leads
+}
+
 // Open builds a server and waits until its state has caught up with its journal.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, err error) {
-	s = &Server{cfg: cfg, log: log, clock: clock.System{}}
+	s = &Server{cfg: cfg, log: log, failed: make(chan error, 1)}
+	if s.clock, err = machineClock(log); err != nil {
+		return nil, err
+	}
+	s.running, s.stop = context.WithCancel(ctx)
+	s.onClose(func() error { s.stop(); return nil })
 	s.started = s.clock.Now()
 	defer func() {
 		if err != nil {
@@ -112,18 +156,23 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 			s = nil
 		}
 	}()
-	data, err := openData(cfg.Data, format{ServerName: cfg.ServerName, Site: cfg.Site, Partitions: cfg.Disk.Partitions})
+	data, err := openData(cfg.Data, format{ServerName: cfg.ServerName, Site: cfg.Site, Cluster: cfg.Cluster.ID, Partitions: cfg.Disk.Partitions})
 	if err != nil {
 		return s, err
 	}
 	s.onClose(func() error { data.close(); return nil })
-
-	registry := obs.NewRegistry()
-	if s.journal, err = jet.Open(jet.Config{Dir: data.join("journal"), ServerName: cfg.Site, Partitions: cfg.Disk.Partitions,
-		Reserve: journalReserve(cfg.Disk), Budget: int64(cfg.Disk.DiskBudget), Log: log}); err != nil {
+	if err := s.readFirst(data); err != nil {
 		return s, err
 	}
-	s.onClose(s.journal.Close)
+
+	if s.plant, err = planted(log); err != nil {
+		return s, err
+	}
+	registry := obs.NewRegistry()
+	if err := s.openJournal(data); err != nil {
+		return s, err
+	}
+	s.journal = s.plant.journal(s.journal, cfg.Site)
 	if s.rows, err = kv.Open(kv.Config{Dir: data.join("rows"), Cache: int64(cfg.Disk.Cache), Log: log}); err != nil {
 		return s, err
 	}
@@ -133,10 +182,27 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	}
 	s.disk = watchDisk(cfg.Data, int64(cfg.Disk.DiskReserve), s.journal.Refusing, log)
 	s.onClose(s.disk.close)
+	s.serveSites()
 	if err := s.serveAdmin(ctx, data); err != nil {
 		return s, err
 	}
 	return s, s.openAPI(registry)
+}
+
+// openJournal opens the journal, and in a cluster the links to the other sites first.
+func (s *Server) openJournal(data *dataDir) error {
+	cfg := jet.Config{Dir: data.join("journal"), ServerName: s.cfg.Site, Partitions: s.cfg.Disk.Partitions, First: s.first.Journal(),
+		Reserve: journalReserve(s.cfg.Disk), Budget: int64(s.cfg.Disk.DiskBudget), Log: s.log}
+	if s.cfg.Cluster.ID != "" {
+		return s.openSite(data, cfg)
+	}
+	j, err := jet.Open(cfg)
+	if err != nil {
+		return err
+	}
+	s.journal = j
+	s.onClose(j.Close)
+	return nil
 }
 
 // journalReserve is the setting as the journal takes it: there, 0 means the default, and a negative number no reserve.
@@ -158,6 +224,11 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	if err := registry.Register(s.collector()); err != nil {
 		return err
 	}
+	meta, err := s.meta()
+	if err != nil {
+		return err
+	}
+	meta.Metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
 	s.api, err = client.New(client.Config{
 		Sessions: sessions{s.sessions}, Fresh: s.replica, State: s.replica, Site: s.cfg.Site,
@@ -165,16 +236,35 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 		Limits: client.Limits{Off: s.cfg.API.RateLimits == "off"},
 		Clock:  s.clock, Log: s.log, Registry: registry,
 	}, client.Routes(client.Endpoints{
-		Meta: client.Meta{Server: id.ServerName(s.cfg.ServerName), Site: s.cfg.Site, PublicURL: s.cfg.PublicURL, Health: s.health, Status: s.status,
-			Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})},
+		Meta:     meta,
 		Accounts: accounts,
 		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
 		Keys:     client.Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
 		Media:    client.Media{Service: s.media, MaxUpload: s.media.MaxUpload()},
 		Sync:     client.Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
 	}))
-	s.Handler = s.api
+	s.Handler = s.held(s.api)
 	return err
+}
+
+// meta is what the server says of itself and of the other sites.
+func (s *Server) meta() (client.Meta, error) {
+	m := client.Meta{Server: id.ServerName(s.cfg.ServerName), PublicURL: s.cfg.PublicURL, Site: s.cfg.Site, Health: s.health, Status: s.status}
+	if s.site == nil {
+		return m, nil
+	}
+	m.SiteState = s.siteState
+	for _, o := range s.site.settings.Sites {
+		if o.URL != "" {
+			m.Sites = append(m.Sites, client.Site{Name: o.Name, BaseURL: o.URL})
+		}
+	}
+	seed, err := s.site.settings.Secret("signing key")
+	if err != nil {
+		return m, err
+	}
+	m.Signer = ed25519.NewKeyFromSeed(seed)
+	return m, nil
 }
 
 // Close closes everything in reverse order.

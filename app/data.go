@@ -13,6 +13,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bongsu/clock"
+	"bongsu/config"
 )
 
 // dataFormat is the version of the data directory's layout. A build opens its own version only.
@@ -24,6 +27,10 @@ const dataFormat = 1
 //	lock          held by the running process
 //	boot          number of the last run
 //	journal/      the truth
+//	member.json   in a cluster: what this site remembers of the others
+//	first.json    of one made from a backup, until its first start: how it begins
+//	sealed.json   the server was moved elsewhere and is not to be started here
+//	checkpoints/  copies of the state, from which other sites and this one can begin
 //	rows/         state, made from the journal
 //	blobs/        files that users uploaded
 //	thumbnails/   made from blobs; may be deleted while no process runs
@@ -39,6 +46,7 @@ type format struct {
 	Version    int    `json:"version"`
 	ServerName string `json:"server_name"`
 	Site       string `json:"site"`
+	Cluster    string `json:"cluster,omitempty"` // the cluster's id; none: a single node
 	Partitions int    `json:"partitions"`
 }
 
@@ -74,6 +82,9 @@ func (d *dataDir) checkFormat(want format) error {
 	want.Version = dataFormat
 	text, err := os.ReadFile(d.join("format.json"))
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(d.join("checkpoints")); err == nil {
+			return fmt.Errorf("%s is of a restore that was not finished: empty it and restore again", d.path)
+		}
 		entries, err := os.ReadDir(d.path)
 		if err != nil {
 			return fmt.Errorf("data directory: %w", err)
@@ -86,11 +97,7 @@ func (d *dataDir) checkFormat(want format) error {
 				return fmt.Errorf("%s holds %q but no format.json: it is not a data directory of Bongsu", d.path, name)
 			}
 		}
-		text, err := json.MarshalIndent(want, "", "  ")
-		if err != nil {
-			return err
-		}
-		return writeFile(d.join("format.json"), append(text, '\n'))
+		return d.writeFormat(want)
 	}
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -108,11 +115,32 @@ func (d *dataDir) checkFormat(want format) error {
 			have.ServerName, want.ServerName)
 	case have.Site != want.Site:
 		return fmt.Errorf("the data directory belongs to site %q, not %q", have.Site, want.Site)
+	case have.Cluster == "" && want.Cluster != "":
+		return errors.New("the data directory belongs to a single node: it cannot become a site of a cluster as it is; see \"bongsu cluster grow\"")
+	case have.Cluster != "" && want.Cluster == "":
+		return fmt.Errorf("the data directory belongs to a site of cluster %s, and the settings name no cluster: start it with its site.toml", have.Cluster)
+	case have.Cluster != want.Cluster:
+		return fmt.Errorf("the data directory belongs to cluster %s, not %s: a site of another cluster needs an empty directory", have.Cluster, want.Cluster)
 	case have.Partitions != want.Partitions:
 		return fmt.Errorf("the data directory has %d partitions, not %d: their number is fixed when it is made",
 			have.Partitions, want.Partitions)
 	}
 	return nil
+}
+
+// writeFormat makes the directory a data directory.
+func (d *dataDir) writeFormat(f format) error {
+	f.Version = dataFormat
+	text, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(d.join("format.json"), append(text, '\n'))
+}
+
+// formatOf is what the settings say of a data directory.
+func formatOf(c *config.Config) format {
+	return format{ServerName: c.ServerName, Site: c.Site, Cluster: c.Cluster.ID, Partitions: c.Disk.Partitions}
 }
 
 // nextBoot takes the number of this run; it is on disk before it is used.
@@ -125,14 +153,27 @@ func (d *dataDir) nextBoot() error {
 		if d.boot, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err != nil {
 			return fmt.Errorf("%s: %w", d.join("boot"), err)
 		}
+	} else {
+		// A site that begins with an empty disk may have had runs before, whose numbers are not known here. They began with an
+		// earlier time, and nobody starts a server every second.
+		d.boot = firstBoot()
 	}
+	_, err = d.raiseBoot(d.boot)
+	return err
+}
+
+// firstBoot is the number before the first run of a directory that does not know of any.
+func firstBoot() uint64 { return uint64(clock.System{}.Now().Unix()) << 16 }
+
+// raiseBoot takes a number for this run that is greater than above.
+func (d *dataDir) raiseBoot(above uint64) (uint64, error) {
 	// The low bits are random, so that a run on an older copy of the directory is told from the runs that it does not know.
 	var nonce [2]byte
 	if _, err := rand.Read(nonce[:]); err != nil {
-		return err
+		return 0, err
 	}
-	d.boot = (d.boot>>16+1)<<16 | uint64(binary.BigEndian.Uint16(nonce[:]))
-	return writeFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
+	d.boot = (above>>16+1)<<16 | uint64(binary.BigEndian.Uint16(nonce[:]))
+	return d.boot, writeFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
 }
 
 // close gives up the lock.

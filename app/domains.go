@@ -2,11 +2,13 @@ package app
 
 import (
 	"context"
+	"fmt"
 
 	"bongsu/account"
 	"bongsu/api/client"
 	"bongsu/auth"
 	"bongsu/blob"
+	"bongsu/checkpoint"
 	"bongsu/ephemeral"
 	"bongsu/feed"
 	"bongsu/id"
@@ -26,20 +28,36 @@ type domains struct {
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
 	feed     *feed.Feed
+	blobs    *blob.Mirror
 	media    *media.Media
+
+	checkpoints *checkpoint.Keeper
+}
+
+// machines are the state machines of all domains.
+func machines() []replica.Machine {
+	return []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()}
 }
 
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
 func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
+	if err := s.openCheckpoints(data); err != nil {
+		return err
+	}
 	s.replica, err = replica.Open(ctx, replica.Config{
-		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Boot: data.boot,
-		Queue: int(s.cfg.Disk.Queue), Clock: s.clock, Log: s.log,
-		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()},
+		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Sites: s.sites(), Boot: data.boot,
+		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
+		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpointEvery,
+		Snapshot: s.checkpoints.Take, Diverged: s.checkpoints.Distrust,
+		Machines: machines(),
 	})
 	if err != nil {
 		return err
 	}
 	s.onClose(func() error { s.replica.Close(); return nil })
+	if s.site != nil {
+		s.site.replica.Store(s.replica)
+	}
 
 	server := id.ServerName(s.cfg.ServerName)
 	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
@@ -54,30 +72,41 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	if err := s.openMedia(data, server); err != nil {
 		return err
 	}
-	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) }})
+	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) },
+		Bus: s.journal, Origin: fmt.Sprintf("%s/%d", s.cfg.Site, data.boot), Log: s.log})
 	s.onClose(func() error { s.typing.Close(); return nil })
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
-	return s.replica.Start(ctx, s.committed)
+	if err := s.replica.Start(ctx, s.committed); err != nil {
+		return err
+	}
+	return s.goOn(ctx)
 }
 
 // committed tells those who remember something of the rows, or wait for them, what has become visible.
 func (s *Server) committed(c replica.Commit) {
 	s.sessions.Committed(c)
 	s.feed.Committed(c)
+	for _, n := range c.Notes {
+		if n, ok := n.(media.Added); ok {
+			s.blobs.Want(n.Hash)
+		}
+	}
 }
 
 func (s *Server) openMedia(data *dataDir, server id.ServerName) error {
-	blobs, err := blob.Open(blob.Config{Dir: data.join("blobs"), Reserve: int64(s.cfg.Disk.DiskReserve)})
+	store, err := blob.Open(blob.Config{Dir: data.join("blobs"), Reserve: int64(s.cfg.Disk.DiskReserve)})
 	if err != nil {
 		return err
 	}
+	s.blobs = blob.OpenMirror(blob.MirrorConfig{Store: store, Link: s.plant.files(s.peers(), s.clock), Named: media.Named(s.replica), Clock: s.clock, Log: s.log})
+	s.onClose(func() error { s.blobs.Close(); return nil })
 	cache, err := blob.OpenCache(data.join("thumbnails"))
 	if err != nil {
 		return err
 	}
-	s.media = media.New(media.Config{Replica: s.replica, Blobs: blobs, Cache: cache, Server: server, MaxUpload: int64(s.cfg.API.MaxUpload)})
+	s.media = media.New(media.Config{Replica: s.replica, Blobs: s.blobs, Cache: cache, Server: server, MaxUpload: int64(s.cfg.API.MaxUpload)})
 	return nil
 }
 

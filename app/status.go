@@ -3,10 +3,16 @@ package app
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
+	"bongsu/blob"
+	"bongsu/checkpoint"
 	"bongsu/errs"
 	"bongsu/journal"
 	"bongsu/obs"
@@ -14,15 +20,23 @@ import (
 
 // Status is what /_bongsu/status answers.
 type Status struct {
-	Server     string            `json:"server"`     // the server's name
-	Site       string            `json:"site"`       // this site's name
-	Build      obs.Build         `json:"build"`      // what runs
-	UptimeMS   int64             `json:"uptime_ms"`  // since the process started
-	Writes     string            `json:"writes"`     // "ok", or why they are refused
-	Disk       DiskStatus        `json:"disk"`       // of the data directory
-	Partitions []PartitionStatus `json:"partitions"` // in order
-	Failures   int64             `json:"failures"`   // proposals that failed through a bug, since start
-	Refused    int64             `json:"refused"`    // messages between slots that were refused, since start
+	Server      string            `json:"server"`    // the server's name
+	Site        string            `json:"site"`      // this site's name
+	Build       obs.Build         `json:"build"`     // what runs
+	UptimeMS    int64             `json:"uptime_ms"` // since the process started
+	Writes      string            `json:"writes"`    // "ok", or why they are refused
+	Serving     string            `json:"serving"`   // "ok", or why this site answers nobody now
+	Disk        DiskStatus        `json:"disk"`      // of the data directory
+	Blobs       blob.Status       `json:"blobs"`     // the files that users uploaded
+	Load        Load              `json:"load"`      // what the process uses of the machine
+	Certificate *time.Time        `json:"certificate_until,omitempty"`
+	Drained     bool              `json:"drained,omitempty"`
+	Checkpoints checkpoint.Status `json:"checkpoints"` // copies of the state in files
+	Cluster     string            `json:"cluster,omitempty"`
+	Sites       []SiteStatus      `json:"sites,omitempty"` // the other sites, as this one hears them
+	Partitions  []PartitionStatus `json:"partitions"`      // in order
+	Failures    int64             `json:"failures"`        // proposals that failed through a bug, since start
+	Refused     int64             `json:"refused"`         // messages between slots that were refused, since start
 }
 
 // PartitionStatus is where a partition stands.
@@ -36,22 +50,77 @@ type PartitionStatus struct {
 	Waiting    int    `json:"waiting"`              // proposals in the queue
 	Error      string `json:"error,omitempty"`      // why it has halted
 	Divergence string `json:"divergence,omitempty"` // an alarm: two states of one journal
+	Leader     string `json:"leader"`               // the site that orders its records, "" while this one knows none
+	Epoch      uint64 `json:"epoch"`                // changes when the cluster was recovered or restored
+
+	Sites []PartitionSite `json:"sites,omitempty"` // what the sites have said in it
+}
+
+// PartitionSite is what the latest record of a site in a partition said.
+type PartitionSite struct {
+	Site    string `json:"site"`
+	Applied uint64 `json:"applied"`           // what it had applied
+	Rules   uint16 `json:"rules"`             // the newest rules version that its build knows
+	Checked uint64 `json:"checked,omitempty"` // the last position at which its state was compared with this site's
+	Differs uint64 `json:"differs,omitempty"` // since where it differs: an alarm
+}
+
+// Load is what the process has used of the machine since it started.
+type Load struct {
+	CPUSeconds float64 `json:"cpu_seconds"`
+	Cores      int     `json:"cores"`
+}
+
+func load() Load {
+	l := Load{Cores: runtime.GOMAXPROCS(0)}
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) == nil {
+		l.CPUSeconds = time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	}
+	return l
+}
+
+// SiteStatus is another site as this one hears it.
+type SiteStatus struct {
+	Site          string  `json:"site"`
+	URL           string  `json:"url,omitempty"`
+	HeardMS       int64   `json:"heard_ms"` // how long ago; -1: never in this run
+	RTTMS         float64 `json:"rtt_ms"`
+	ClockOffsetMS float64 `json:"clock_offset_ms"` // its clock minus ours
+	Version       string  `json:"version,omitempty"`
+	Error         string  `json:"error,omitempty"` // why it cannot be reached
 }
 
 func (s *Server) status(context.Context) (any, error) {
-	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Writes: "ok",
+	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Writes: "ok", Serving: "ok",
 		UptimeMS: s.clock.Now().Sub(s.started).Milliseconds(),
 		Failures: s.replica.Failures(), Refused: s.replica.Refused()}
 	var refused error
-	if st.Disk, refused = s.disk.status(); refused != nil {
-		st.Writes = "refused: " + refused.Error()
+	if st.Disk, refused = s.disk.status(); refused == nil {
+		refused = s.replica.Writable()
 	}
+	if refused != nil {
+		st.Writes = "refused: " + words(refused)
+	}
+	if err := s.replica.Serving(); err != nil {
+		st.Serving = words(err)
+	}
+	st.Blobs, st.Checkpoints, st.Drained = s.blobs.Status(), s.checkpoints.Status(), s.drained.Load()
+	st.Load = load()
+	if s.site != nil {
+		st.Certificate = &s.site.until
+	}
+	st.Cluster, st.Sites = s.cfg.Cluster.ID, s.siteStatus()
 	st.Disk.RowsBytes = s.rows.Size()
 	for i := range s.replica.Partitions() {
 		p := journal.Partition(i) //nolint:gosec // at most 64
 		ps := s.replica.Status(p)
 		out := PartitionStatus{Partition: i, Applied: uint64(ps.Applied), Digest: hex.EncodeToString(ps.Digest[:]), Rules: ps.Rules,
-			WallMS: ps.Wall, LiveMS: ps.Live, Waiting: s.replica.Waiting(p)}
+			WallMS: ps.Wall, LiveMS: ps.Live, Waiting: s.replica.Waiting(p), Leader: s.journal.Leader(p), Epoch: ps.Epoch}
+		for _, o := range ps.Sites {
+			out.Sites = append(out.Sites, PartitionSite{Site: o.Site, Applied: uint64(o.Applied), Rules: o.Rules,
+				Checked: uint64(o.Checked), Differs: uint64(o.Differs)})
+		}
 		if ps.Err != nil {
 			out.Error = ps.Err.Error()
 			st.Writes = fmt.Sprintf("refused in part: partition %d has halted", i)
@@ -64,8 +133,47 @@ func (s *Server) status(context.Context) (any, error) {
 	return st, nil
 }
 
+// words are what a person reads of an error: without where it was made.
+func words(err error) string {
+	var e *errs.Error
+	if errors.As(err, &e) && e.Message != "" {
+		return e.Message
+	}
+	return err.Error()
+}
+
+// siteStatus is what is known of the other sites.
+func (s *Server) siteStatus() []SiteStatus {
+	if s.site == nil {
+		return nil
+	}
+	urls := map[string]string{}
+	for _, o := range s.site.settings.Sites {
+		urls[o.Name] = o.URL
+	}
+	var all []SiteStatus
+	for _, h := range s.site.link.Heard() {
+		o := SiteStatus{Site: h.Site, URL: urls[h.Site], HeardMS: -1, RTTMS: float64(h.RTT.Microseconds()) / 1000,
+			ClockOffsetMS: float64(h.ClockOffset.Microseconds()) / 1000, Version: h.Version}
+		if !h.Last.IsZero() {
+			o.HeardMS = s.clock.Now().Sub(h.Last).Milliseconds()
+		}
+		if h.Err != nil {
+			o.Error = h.Err.Error()
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
 // health is nil while this site can answer requests. A full disk is no reason to send clients away: reads go on.
 func (s *Server) health(context.Context) error {
+	if s.drained.Load() {
+		return errs.New("app.health", errs.Unavailable, "", "this site is drained")
+	}
+	if err := s.replica.Serving(); err != nil {
+		return err
+	}
 	for i := range s.replica.Partitions() {
 		if err := s.replica.Status(journal.Partition(i)).Err; err != nil { //nolint:gosec // at most 64
 			return errs.Wrap("app.health", err)

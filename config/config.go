@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -35,9 +36,10 @@ type Config struct {
 
 	OpenRegistration bool `help:"Let everybody make an account."`
 
-	API  API  `embed:"" group:"Requests"`
-	Disk Disk `embed:"" group:"Storage"`
-	Log  Log  `embed:"" prefix:"log-" group:"Logs"`
+	API     API     `embed:"" group:"Requests"`
+	Disk    Disk    `embed:"" group:"Storage"`
+	Cluster Cluster `embed:"" group:"Sites"`
+	Log     Log     `embed:"" prefix:"log-" group:"Logs"`
 }
 
 // API is how requests are served.
@@ -57,6 +59,15 @@ type Disk struct {
 	DiskBudget  Bytes `default:"0" placeholder:"SIZE" help:"Size of the journal above which writes are refused; 0 is no bound. Default ${default}."`
 	Queue       Bytes `default:"8MiB" placeholder:"SIZE" help:"Writes that may wait for one partition; more are answered 503. Default ${default}."`
 	Cache       Bytes `default:"32MiB" placeholder:"SIZE" help:"Memory for the cache of stored rows. Default ${default}."`
+}
+
+// Cluster is this site's place among others; all of it is empty on a single node. "bongsu cluster init" writes it.
+type Cluster struct {
+	ID           string   `name:"cluster" placeholder:"ID" help:"The cluster that this site belongs to; none: a single node. Fixed when the data directory is made."`
+	ClusterDir   string   `placeholder:"DIR" help:"Directory of the site's certificate and keys; where the file with the settings is, if not said."`
+	ClusterSites []string `placeholder:"SITE,…" help:"All sites, this one too: 'seoul link=10.0.0.1:7008 routes=10.0.0.1:7009 url=https://seoul.example.org'. Required in a cluster."`
+	LinkListen   string   `placeholder:"HOST:PORT" help:"Address for the other sites' requests. Required in a cluster."`
+	RoutesListen string   `placeholder:"HOST:PORT" help:"Address for the other sites' journals. Required in a cluster."`
 }
 
 // Log is what is logged, on standard error.
@@ -98,6 +109,14 @@ func Default() Config {
 		panic(fmt.Sprintf("config: the defaults are wrong: %v", err)) // the struct tags, not the user
 	}
 	return c
+}
+
+// BundleDir is the directory of the site's certificate and keys.
+func (c *Config) BundleDir() string {
+	if c.Cluster.ClusterDir == "" && c.Path != "" {
+		return filepath.Dir(c.Path)
+	}
+	return c.Cluster.ClusterDir
 }
 
 // Validate checks what a type cannot say, and names the setting that is wrong.

@@ -69,9 +69,9 @@ func (p *person) act(do func(*person, context.Context) error) {
 	switch {
 	case err == nil || p.load.actions.Err() != nil:
 	case errors.As(err, &e) && !passing(e):
-		p.load.History.wrong("refused: %s: %v", p.name, err)
+		p.load.History.Fail("refused: %s: %v", p.name, err)
 	default:
-		p.load.History.wrong("stuck: %s: %v", p.name, err)
+		p.load.History.Fail("stuck: %s: %v", p.name, err)
 	}
 }
 
@@ -109,14 +109,14 @@ func (p *person) talk(ctx context.Context) error {
 func (p *person) send(ctx context.Context, kind string, content map[string]any) error {
 	room, marker := p.room().id, p.marker()
 	content["marker"], content["body"] = marker, "message "+marker
-	sent := Sent{Client: p.name, Room: room, Txn: "t" + marker}
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	sent := Sent{Client: p.name, Room: room, Txn: "t" + marker, Began: time.Now()}
+	p.load.History.Send(marker, sent)
 	id, err := p.c.Send(ctx, room, kind, sent.Txn, content)
 	if err != nil {
 		return fmt.Errorf("send to %s: %w", room, err)
 	}
-	sent.ID = id
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	sent.ID, sent.Ended = id, time.Now()
+	p.load.History.Send(marker, sent)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.recent = append(p.recent, marker); len(p.recent) > 64 {
@@ -128,8 +128,8 @@ func (p *person) send(ctx context.Context, kind string, content map[string]any) 
 // hangUp sends and does not wait for the answer; half the time it then sends again, with the same transaction id.
 func (p *person) hangUp(ctx context.Context) error {
 	room, marker := p.room().id, p.marker()
-	sent := Sent{Client: p.name, Room: room, Txn: "t" + marker}
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	sent := Sent{Client: p.name, Room: room, Txn: "t" + marker, Began: time.Now()}
+	p.load.History.Send(marker, sent)
 	content := map[string]any{"msgtype": "m.text", "body": "abandoned", "marker": marker}
 	hasty, cancel := context.WithTimeout(ctx, time.Duration(p.rng.Int64N(int64(6*time.Millisecond))))
 	defer cancel()
@@ -137,7 +137,7 @@ func (p *person) hangUp(ctx context.Context) error {
 		ID string `json:"event_id"`
 	}
 	err := p.c.Do(hasty, http.MethodPut, Path("v3", "rooms", room, "send", "m.room.message", sent.Txn), content, &out)
-	sent.ID = out.ID
+	sent.ID, sent.Ended = out.ID, time.Now()
 	if err != nil && !passing(err) {
 		return fmt.Errorf("send to %s: %w", room, err)
 	}
@@ -145,27 +145,29 @@ func (p *person) hangUp(ctx context.Context) error {
 		if sent.ID, err = p.c.Send(ctx, room, "m.room.message", sent.Txn, content); err != nil {
 			return fmt.Errorf("send again to %s: %w", room, err)
 		}
-		if out.ID != "" && out.ID != sent.ID {
-			p.load.History.wrong("two answers: %q was acknowledged as %s and as %s", marker, out.ID, sent.ID)
+		if out.ID == "" {
+			sent.Ended = time.Now()
+		} else if out.ID != sent.ID {
+			p.load.History.Fail("two answers: %q was acknowledged as %s and as %s", marker, out.ID, sent.ID)
 		}
 	}
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	p.load.History.Send(marker, sent)
 	return nil
 }
 
 func (p *person) setState(ctx context.Context) error {
 	room, marker := p.room().id, p.marker()
 	const kind = "org.bongsu.mood"
-	sent := Sent{Client: p.name, Room: room}
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	sent := Sent{Client: p.name, Room: room, Began: time.Now()}
+	p.load.History.Send(marker, sent)
 	acked := p.load.History.writing(p.load.History.States, StateName(room, kind, p.name), marker)
 	id, err := p.c.SetState(ctx, room, kind, p.name, map[string]string{"marker": marker})
 	if err != nil {
 		return fmt.Errorf("state of %s: %w", room, err)
 	}
 	acked()
-	sent.ID = id
-	p.load.History.with(func() { p.load.History.Sends[marker] = sent })
+	sent.ID, sent.Ended = id, time.Now()
+	p.load.History.Send(marker, sent)
 	return nil
 }
 

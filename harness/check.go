@@ -77,6 +77,64 @@ func (c *check) rooms() {
 			c.find("two answers: %q was acknowledged as %s and is %s", marker, s.ID, id)
 		}
 	}
+	for room, events := range c.truth.Rooms {
+		c.order(room, events)
+	}
+}
+
+// order: what was acknowledged before another was begun, at whichever site, stands before it.
+func (c *check) order(room string, events []Seen) {
+	var first Sent // of all later events, the one that was acknowledged first
+	for _, e := range slices.Backward(events) {
+		s := c.h.Sends[e.Marker]
+		if !first.Ended.IsZero() && !s.Began.IsZero() && first.Ended.Before(s.Began) {
+			c.find("reordered: %s was acknowledged before %s was begun, and stands after it in %s", first.ID, e.ID, room)
+		}
+		if s.ID != "" && !s.Ended.IsZero() && (first.Ended.IsZero() || s.Ended.Before(first.Ended)) {
+			first = s
+		}
+	}
+}
+
+// Differ says where what two sites answer is not the same.
+func Differ(siteA string, a *Truth, siteB string, b *Truth) []string {
+	var findings []string
+	find := func(format string, args ...any) {
+		findings = append(findings, fmt.Sprintf("differs: %s and %s: ", siteA, siteB)+fmt.Sprintf(format, args...))
+	}
+	for _, room := range union(a.Rooms, b.Rooms) {
+		if why := compare(b.Rooms[room], a.Rooms[room]); why != "" {
+			find("%s: %s", room, why)
+		}
+	}
+	for _, name := range union(a.States, b.States) {
+		if a.States[name] != b.States[name] {
+			find("state %s is %q and %q", name, a.States[name], b.States[name])
+		}
+	}
+	for _, name := range union(a.Data, b.Data) {
+		if a.Data[name] != b.Data[name] {
+			find("account data %s is %q and %q", name, a.Data[name], b.Data[name])
+		}
+	}
+	for _, uri := range union(a.Files, b.Files) {
+		if a.Files[uri] != b.Files[uri] {
+			find("the file %s has other bytes", uri)
+		}
+	}
+	for _, client := range union(a.Joined, b.Joined) {
+		if !slices.Equal(slices.Sorted(slices.Values(a.Joined[client])), slices.Sorted(slices.Values(b.Joined[client]))) {
+			find("%s is in the rooms %q and %q", client, a.Joined[client], b.Joined[client])
+		}
+	}
+	return findings
+}
+
+// union are the keys of two maps, sorted.
+func union[V any](a, b map[string]V) []string {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return slices.Sorted(maps.Keys(all))
 }
 
 // streams: what came to a client in a room is all of the room, once and in its order.
@@ -97,6 +155,9 @@ func (c *check) streams() {
 				c.find("lost: %s joined %s and its stream does not show it", client, room)
 			}
 		}
+	}
+	for client, n := range c.h.Anew {
+		c.find("anew: %d times %s was sent a room anew, although its token was good", n, client)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sound is a history without a fault: two people in a room, five events each way of arriving.
@@ -15,7 +16,8 @@ func sound() (*History, *Truth) {
 	for i := range 5 {
 		marker := fmt.Sprintf("a-%d", i)
 		room = append(room, Seen{ID: "$" + marker, Marker: marker})
-		h.Sends[marker] = Sent{Client: "a", Room: "!r", Txn: "t" + marker, ID: "$" + marker}
+		began := time.Unix(int64(2*i), 0)
+		h.Sends[marker] = Sent{Client: "a", Room: "!r", Txn: "t" + marker, ID: "$" + marker, Began: began, Ended: began.Add(3 * time.Second)}
 	}
 	h.Sends["a-never"] = Sent{Client: "a", Room: "!r", Txn: "ta-never"}
 	h.Sends["a-unsure"] = Sent{Client: "a", Room: "!r", Txn: "ta-unsure"}
@@ -73,6 +75,11 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 		"retry happens twice": {func(_ *History, tr *Truth) {
 			tr.Rooms["!r"] = append(tr.Rooms["!r"], Seen{ID: "$again", Marker: "a-3"})
 		}, "duplicate: \"a-3\""},
+		"order of time": {func(h *History, _ *Truth) {
+			s := h.Sends["a-1"]
+			s.Began = s.Began.Add(time.Minute)
+			h.Sends["a-1"] = s
+		}, "reordered: $a-2 was acknowledged before $a-1"},
 		"two answers":         {func(h *History, _ *Truth) { s := h.Sends["a-3"]; s.ID = "$other"; h.Sends["a-3"] = s }, "two answers"},
 		"nobody sent it":      {func(_ *History, tr *Truth) { tr.Rooms["!r"] = append(tr.Rooms["!r"], Seen{ID: "$x", Marker: "x"}) }, "invented: !r holds"},
 		"stream misses one":   {func(h *History, _ *Truth) { s := streamOf(h); set(h, append(s[:4:4], s[5:]...)) }, "gap: 1 events"},
@@ -83,6 +90,7 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 		"stream swaps":        {func(h *History, _ *Truth) { s := streamOf(h); s[4], s[5] = s[5], s[4] }, "reordered: $a-3"},
 		"stream of strangers": {func(h *History, _ *Truth) { set(h, append(streamOf(h), Seen{ID: "$y"})) }, "invented: $y"},
 		"room not in stream":  {func(h *History, _ *Truth) { delete(h.Streams["b"], "!r") }, "does not show it"},
+		"sent anew":           {func(h *History, _ *Truth) { h.Anew["a"] = 2 }, "anew: 2 times a"},
 		"no local echo":       {func(h *History, _ *Truth) { h.Streams["a"]["!r"][2].Echo = "" }, "echo: a"},
 		"state lost":          {func(_ *History, tr *Truth) { tr.States["s"] = "1" }, "lost: state s"},
 		"state gone":          {func(_ *History, tr *Truth) { delete(tr.States, "s") }, "lost: state s"},
@@ -100,7 +108,7 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 		"message lost":          {func(h *History, _ *Truth) { h.Inbox["b"] = nil }, "lost: the message"},
 		"message twice":         {func(h *History, _ *Truth) { h.Inbox["b"] = []string{"m1", "m1"} }, "duplicate: the message"},
 		"message to another":    {func(h *History, _ *Truth) { h.Inbox["a"], h.Inbox["b"] = h.Inbox["b"], nil }, "invented: the message"},
-		"refused":               {func(h *History, _ *Truth) { h.wrong("refused: 401") }, "refused: 401"},
+		"refused":               {func(h *History, _ *Truth) { h.Fail("refused: 401") }, "refused: 401"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, truth := sound()
@@ -110,5 +118,32 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 				t.Errorf("findings %q, want one with %q", findings, c.want)
 			}
 		})
+	}
+}
+
+// Two sites that answer differently are found out.
+func TestDiffer(t *testing.T) {
+	_, a := sound()
+	if _, b := sound(); len(Differ("a", a, "b", b)) > 0 {
+		t.Errorf("equal sites differ: %q", Differ("a", a, "b", b))
+	}
+	for name, c := range map[string]struct {
+		plant func(*Truth)
+		want  string
+	}{
+		"event missing":  {func(b *Truth) { b.Rooms["!r"] = b.Rooms["!r"][:7] }, "gap: the last 1"},
+		"event more":     {func(b *Truth) { b.Rooms["!r"] = append(b.Rooms["!r"], Seen{ID: "$more"}) }, "invented: $more"},
+		"other order":    {func(b *Truth) { r := b.Rooms["!r"]; r[2], r[3] = r[3], r[2] }, "reordered"},
+		"room missing":   {func(b *Truth) { delete(b.Rooms, "!r") }, "gap"},
+		"state":          {func(b *Truth) { b.States["s"] = "3" }, "state s"},
+		"account data":   {func(b *Truth) { b.Data["d"] = "3" }, "account data d"},
+		"file":           {func(b *Truth) { b.Files["mxc://x/1"] = sha256.Sum256(nil) }, "the file mxc://x/1"},
+		"no member here": {func(b *Truth) { b.Joined["b"] = nil }, "b is in the rooms"},
+	} {
+		_, b := sound()
+		c.plant(b)
+		if found := Differ("a", a, "b", b); !strings.Contains(strings.Join(found, "\n"), c.want) {
+			t.Errorf("%s: %q, want %q", name, found, c.want)
+		}
 	}
 }

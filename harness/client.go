@@ -28,11 +28,23 @@ type Client struct {
 
 // NewClient makes a client without an account. Its connections are its own.
 func NewClient(base string) *Client {
-	return &Client{URL: base, http: &http.Client{Transport: &http.Transport{
+	return NewClientOver(base, &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
 		MaxIdleConnsPerHost: 4,
 		DisableCompression:  true,
-	}}}
+	})
+}
+
+// NewClientOver makes a client whose requests go through rt, such as a roam.Transport.
+func NewClientOver(base string, rt http.RoundTripper) *Client {
+	return &Client{URL: base, http: &http.Client{Transport: rt}}
+}
+
+// As is a client of the same device whose requests go to base, over connections of its own.
+func (c *Client) As(base string) *Client {
+	other := NewClient(base)
+	other.User, other.Device, other.Token = c.User, c.Device, c.Token
+	return other
 }
 
 // Close gives the idle connections back.

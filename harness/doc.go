@@ -11,5 +11,5 @@
 //
 // Invariant: a finding is reported only for what a client was told over HTTP; the harness never looks into the data directory.
 //
-// Limits: one server on this machine. Cutting power needs root and Linux.
+// Limits: one server on this machine; package drill makes a cluster of several. Cutting power needs root and Linux.
 package harness

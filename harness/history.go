@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Seen is an event as it came to a client.
@@ -19,6 +20,8 @@ type Sent struct {
 	Room   string
 	Txn    string
 	ID     string // once acknowledged, else ""
+
+	Began, Ended time.Time // of the first asking and of the acknowledgement, by the monotonic clock; zero: not known
 }
 
 // Write is one value that the only writer of something wrote there.
@@ -53,6 +56,7 @@ type History struct {
 	Claims   []Claim                      // acknowledged
 	ToDevice map[string]ToDevice          // by marker
 	Inbox    map[string][]string          // markers of the messages to a device as they came, by client
+	Anew     map[string]int               // rooms that were sent from their beginning to somebody who had them, by client
 	Wrong    []string                     // answers that no client should get
 }
 
@@ -62,6 +66,7 @@ func NewHistory() *History {
 		Sends: map[string]Sent{}, Streams: map[string]map[string][]Seen{}, Joins: map[string]map[string]bool{},
 		States: map[string][]Write{}, Data: map[string][]Write{}, Files: map[string][sha256.Size]byte{},
 		Keys: map[string]string{}, ToDevice: map[string]ToDevice{}, Inbox: map[string][]string{},
+		Anew: map[string]int{},
 	}
 }
 
@@ -74,8 +79,11 @@ func (h *History) with(f func()) {
 	f()
 }
 
-// wrong writes down an answer that should not have been.
-func (h *History) wrong(format string, args ...any) {
+// Send writes down an event that somebody is about to ask for, or with its id, that it was acknowledged.
+func (h *History) Send(marker string, s Sent) { h.with(func() { h.Sends[marker] = s }) }
+
+// Fail writes down an answer that should not have been.
+func (h *History) Fail(format string, args ...any) {
 	h.with(func() { h.Wrong = append(h.Wrong, fmt.Sprintf(format, args...)) })
 }
 

@@ -14,6 +14,9 @@ type LoadConfig struct {
 	Rooms int           // that all are in, from the start; more are made under way; default 3
 	Pause time.Duration // longest pause of a user between two actions; default 8 ms
 	Seed  uint64
+
+	// Client makes the client of a user, for instance one that roams between sites. Default: NewClient.
+	Client func(user string) *Client
 }
 
 // Load is people at work on a server that may vanish at any moment: whoever gets no answer asks again. Everything is written
@@ -56,9 +59,13 @@ func NewLoad(ctx context.Context, base string, cfg LoadConfig) (*Load, error) {
 	if cfg.Pause == 0 {
 		cfg.Pause = 8 * time.Millisecond
 	}
+	if cfg.Client == nil {
+		cfg.Client = func(string) *Client { return NewClient(base) }
+	}
 	l := &Load{History: NewHistory(), cfg: cfg, stop: make(chan struct{})}
 	for i := range cfg.Users {
-		p := &person{name: fmt.Sprintf("user%d", i), c: NewClient(base), load: l,
+		name := fmt.Sprintf("user%d", i)
+		p := &person{name: name, c: cfg.Client(name), load: l,
 			rng: rand.New(rand.NewPCG(cfg.Seed, uint64(i)))} //nolint:gosec // repeatable on purpose
 		if err := p.c.Register(ctx, p.name, "password of "+p.name); err != nil {
 			return nil, fmt.Errorf("register %s: %w", p.name, err)
@@ -109,9 +116,9 @@ func (l *Load) Close() {
 	}
 }
 
-// Judge lets everybody read to the end and checks all promises. Call it after Stop, best after a restart, so that nothing is
-// in flight.
-func (l *Load) Judge(ctx context.Context) []string {
+// Judge lets everybody read to the end and checks all promises, against what each of the sites answers (by base URL; none: what
+// the clients are answered). Call it after Stop, best after a restart, so that nothing is in flight.
+func (l *Load) Judge(ctx context.Context, sites ...string) []string {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	clients := map[string]*Client{}
@@ -119,20 +126,46 @@ func (l *Load) Judge(ctx context.Context) []string {
 		clients[p.name] = p.c
 	}
 	// Somebody with another device, who has seen nothing yet.
-	newcomer := NewClient(l.people[0].c.URL)
-	defer newcomer.Close()
 	name := l.people[0].name
+	newcomer := l.cfg.Client(name)
+	defer newcomer.Close()
 	if err := newcomer.Login(ctx, name, "password of "+name); err != nil {
-		l.History.wrong("refused: login of %s: %v", name, err)
+		l.History.Fail("refused: login of %s: %v", name, err)
 	}
 	clients[name+" anew"] = newcomer
-	truth, findings := ReadTruth(ctx, l.History, clients)
+	truth, findings := readTruths(ctx, l.History, clients, sites)
 	var all sync.WaitGroup
 	for _, f := range append(l.followers, NewFollower(name+" anew", newcomer, "", l.History)) {
 		all.Go(func() { f.CatchUp(ctx, truth) })
 	}
 	all.Wait()
 	return append(findings, Check(l.History, truth)...)
+}
+
+// readTruths reads the truth at every site, and says where they differ; the first site's is returned.
+func readTruths(ctx context.Context, h *History, clients map[string]*Client, sites []string) (*Truth, []string) {
+	if len(sites) == 0 {
+		return ReadTruth(ctx, h, clients)
+	}
+	var first *Truth
+	var findings []string
+	for _, site := range sites {
+		there := map[string]*Client{}
+		for name, c := range clients {
+			there[name] = c.As(site)
+			defer there[name].Close()
+		}
+		truth, found := ReadTruth(ctx, h, there)
+		for _, f := range found {
+			findings = append(findings, f+", at "+site)
+		}
+		if first == nil {
+			first = truth
+		} else {
+			findings = append(findings, Differ(sites[0], first, site, truth)...)
+		}
+	}
+	return first, findings
 }
 
 // Spotcheck reads some of the newest acknowledged events and a file.
@@ -147,7 +180,10 @@ func (l *Load) Spotcheck(ctx context.Context, n int) []string {
 			l.History.mu.Unlock()
 			var e Event
 			err := p.c.Insist(ctx, "GET", Path("v3", "rooms", s.Room, "event", s.ID), nil, &e)
-			if err != nil || e.Marker() != marker {
+			switch {
+			case passing(err):
+				findings = append(findings, fmt.Sprintf("stuck: %q cannot be read in %s: %v", marker, s.Room, err))
+			case err != nil || e.Marker() != marker:
 				findings = append(findings, fmt.Sprintf("lost: %q was acknowledged as %s in %s: %v", marker, s.ID, s.Room, err))
 			}
 		}

@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +25,14 @@ type Config struct {
 	Data string    // its data directory
 	Args []string  // further flags of "bongsu serve"
 	Log  io.Writer // gets the standard error of all runs; default discards
+
+	// Command is the whole command line for a listen address, where Data and Args are not enough: a site of a cluster. It
+	// must let the server listen there and register users.
+	Command func(listen string) []string
+	Host    string   // where it listens; default 127.0.0.1
+	Port    int      // default: a free one
+	Prefix  []string // a command that runs the program, such as ip netns exec NAME
+	Env     []string // further variables, NAME=value
 }
 
 // Server is the program, running or not. It has one owner, but Kill may come from anywhere while the owner waits for Ready.
@@ -31,6 +41,7 @@ type Server struct {
 	port int
 
 	cmd   *exec.Cmd
+	tail  *lastLine  // of the running process
 	ready chan error // nil when the ready line has come
 	done  chan struct{}
 	end   error // of the process; valid after done
@@ -41,13 +52,10 @@ const readyWithin = 60 * time.Second
 
 // Start runs the program on a free port and waits until it is ready.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
-	if cfg.Log == nil {
-		cfg.Log = io.Discard
-	}
 	var err error
 	for range 5 { // somebody else may take the port first
-		s := &Server{cfg: cfg}
-		if s.port, err = freePort(); err != nil {
+		var s *Server
+		if s, err = New(cfg); err != nil {
 			return nil, err
 		}
 		if _, err = s.Restart(ctx); err == nil || !strings.Contains(err.Error(), "in use") {
@@ -57,28 +65,65 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return nil, err
 }
 
-// freePort finds a port that nobody uses. It lies below those that the system gives to outgoing connections: there, a client
+// New is a server that has a port and was not started.
+func New(cfg Config) (*Server, error) {
+	if cfg.Log == nil {
+		cfg.Log = io.Discard
+	}
+	if cfg.Host == "" {
+		cfg.Host = "127.0.0.1"
+	}
+	if cfg.Command == nil {
+		cfg.Command = func(listen string) []string {
+			return append([]string{"serve", "--data", cfg.Data, "--listen", listen,
+				"--server-name", "localhost", "--open-registration", "--rate-limits=off"}, cfg.Args...)
+		}
+	}
+	s := &Server{cfg: cfg, port: cfg.Port}
+	var err error
+	if s.port == 0 {
+		s.port, err = FreePorts(1)
+	}
+	return s, err
+}
+
+// FreePorts finds n ports in a row that nobody uses, and returns the first. They lie below those that the system gives to outgoing connections: there, a client
 // that tries to reach a dead server may connect to itself and hold the port.
-func freePort() (int, error) {
+func FreePorts(n int) (int, error) {
 	var err error
 	for range 100 {
-		port := 20000 + rand.IntN(10000)
-		var ln net.Listener
-		if ln, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			return port, ln.Close()
+		first := 20000 + rand.IntN(10000)
+		if err = free(first, n); err == nil {
+			return first, nil
 		}
 	}
 	return 0, fmt.Errorf("harness: no free port: %w", err)
 }
 
+// free is nil if the n ports from first on can be listened on.
+func free(first, n int) error {
+	for port := first; port < first+n; port++ {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			err = ln.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // URL is where the server is reached, whether it runs or not.
-func (s *Server) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.port) }
+func (s *Server) URL() string { return "http://" + s.listen() }
+
+func (s *Server) listen() string { return net.JoinHostPort(s.cfg.Host, strconv.Itoa(s.port)) }
 
 // Begin starts the process and does not wait for it.
 func (s *Server) Begin() error {
-	args := append([]string{"serve", "--data", s.cfg.Data, "--listen", fmt.Sprintf("127.0.0.1:%d", s.port),
-		"--server-name", "localhost", "--open-registration", "--rate-limits=off"}, s.cfg.Args...)
-	cmd := exec.Command(s.cfg.Bin, args...)
+	args := slices.Concat(s.cfg.Prefix, []string{s.cfg.Bin}, s.cfg.Command(s.listen()))
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), s.cfg.Env...)
 	tail := &lastLine{to: s.cfg.Log}
 	cmd.Stderr = tail
 	out, err := cmd.StdoutPipe()
@@ -89,13 +134,16 @@ func (s *Server) Begin() error {
 		return fmt.Errorf("harness: %w", err)
 	}
 	ready, done := make(chan error, 1), make(chan struct{})
-	s.cmd, s.ready, s.done = cmd, ready, done
+	s.cmd, s.ready, s.done, s.tail = cmd, ready, done, tail
 	go func() {
 		defer close(done)
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			if strings.Contains(lines.Text(), "ready on http://") {
-				ready <- nil
+				select {
+				case ready <- nil:
+				default: // a site that had to open its data anew says it again
+				}
 			}
 		}
 		s.end = cmd.Wait()
@@ -134,6 +182,9 @@ func (s *Server) Restart(ctx context.Context) (time.Duration, error) {
 
 // Kill is kill -9. It returns when the process is gone; a process that does not run is no error.
 func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
 	_ = s.cmd.Process.Kill()
 	<-s.done
 }
@@ -156,6 +207,9 @@ func (s *Server) Freeze(ctx context.Context) error {
 		}
 	}
 }
+
+// Thaw lets a frozen process go on.
+func (s *Server) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 
 // stopped reports whether all threads of a process are stopped, or in the kernel and will be when they leave it.
 func stopped(pid int) (bool, error) {
@@ -189,6 +243,16 @@ func (s *Server) Wait(ctx context.Context) error {
 		return s.end
 	case <-ctx.Done():
 		return fmt.Errorf("harness: the server does not end: %w", ctx.Err())
+	}
+}
+
+// Ended says how the process ended and what it said last, or nil while it runs.
+func (s *Server) Ended() error {
+	select {
+	case <-s.done:
+		return fmt.Errorf("harness: the process has ended: %v: %s", s.end, s.tail.line)
+	default:
+		return nil
 	}
 }
 

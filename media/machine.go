@@ -36,11 +36,22 @@ func read(r kv.Reader, mediaID string) (rec record, ok bool) {
 	if v == nil {
 		return rec, false
 	}
-	if err := json.Unmarshal(v, &rec); err != nil {
-		panic(kv.Fault{Err: fmt.Errorf("media: malformed row: %w", err)})
+	rec, err := decode(v)
+	if err != nil {
+		panic(kv.Fault{Err: err})
 	}
 	return rec, true
 }
+
+func decode(row []byte) (rec record, err error) {
+	if err := json.Unmarshal(row, &rec); err != nil {
+		return rec, fmt.Errorf("media: malformed row: %w", err)
+	}
+	return rec, nil
+}
+
+// Added is the note on a media id that has got its content.
+type Added struct{ Hash blob.Hash }
 
 // The kinds of proposal.
 const (
@@ -120,6 +131,7 @@ func put(tx *replica.Tx, b putBody) (any, error) {
 		}
 	}
 	tx.Set(key(b.ID), replica.Marshal(record{User: b.User, Type: b.Type, Name: b.Name, Size: b.Size, Hash: b.Hash, Created: tx.Wall()}))
+	tx.Note(Added{b.Hash})
 	return nil, nil
 }
 

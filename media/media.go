@@ -4,19 +4,22 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
+	"iter"
 	"time"
 
 	"bongsu/blob"
 	"bongsu/errs"
 	"bongsu/id"
+	"bongsu/kv"
 	"bongsu/replica"
 )
 
 // Config says what the service works on.
 type Config struct {
 	Replica   *replica.Replica
-	Blobs     *blob.Store
+	Blobs     *blob.Mirror
 	Cache     *blob.Cache   // of thumbnails
 	Server    id.ServerName // whose media are here
 	MaxUpload int64         // bytes of a file; 0 means 50 MiB
@@ -138,24 +141,70 @@ func (m *Media) find(server id.ServerName, mediaID string) (record, error) {
 	return rec, nil
 }
 
-// Open opens a file; the caller closes it. Errors: NotFound; Unavailable, with NotYetUploaded for an id without content.
-func (m *Media) Open(server id.ServerName, mediaID string) (*File, error) {
+// Open opens a file, fetching it from another site if need be; the caller closes it. Errors: NotFound; Unavailable, with
+// NotYetUploaded for an id without content.
+func (m *Media) Open(ctx context.Context, server id.ServerName, mediaID string) (*File, error) {
 	rec, err := m.find(server, mediaID)
 	if err != nil {
 		return nil, err
 	}
-	f, err := m.open(rec)
+	f, err := m.open(ctx, rec)
 	if err != nil {
 		return nil, err
 	}
 	return &File{Info{rec.Type, rec.Name}, string(rec.Hash), f}, nil
 }
 
-// open opens the bytes of a record. That they are missing is a fault of this site's disk, not an answer.
-func (m *Media) open(rec record) (io.ReadSeekCloser, error) {
-	f, err := m.cfg.Blobs.Open(rec.Hash)
+// open opens the bytes of a record. That they are missing is a fault of disks, not an answer.
+func (m *Media) open(ctx context.Context, rec record) (io.ReadSeekCloser, error) {
+	f, err := m.cfg.Blobs.Open(ctx, rec.Hash)
 	if errs.Is(err, errs.NotFound) {
 		return nil, &errs.Error{Op: "media.open", Kind: errs.Unavailable, Message: "this site does not have the content now", Err: err}
 	}
 	return f, err
+}
+
+// Named yields the blobs that records name, for blob.MirrorConfig: of a state that has caught up with the journal.
+func Named(r *replica.Replica) func(context.Context) iter.Seq2[blob.Named, error] {
+	return func(ctx context.Context) iter.Seq2[blob.Named, error] {
+		return func(yield func(blob.Named, error) bool) {
+			if err := named(ctx, r, func(n blob.Named) bool { return yield(n, nil) }); err != nil && !errors.Is(err, errEnough) {
+				yield(blob.Named{}, errs.Wrap("media.Named", err))
+			}
+		}
+	}
+}
+
+// errEnough ends named when nobody wants more.
+var errEnough = errors.New("enough")
+
+func named(ctx context.Context, r *replica.Replica, yield func(blob.Named) bool) (err error) {
+	defer kv.Recover(&err)
+	generation := r.Generation()
+	soon, cancel := context.WithTimeout(ctx, commitWait)
+	defer cancel()
+	if err := errors.Join(r.CatchUp(soon), r.Serving()); err != nil {
+		return err
+	}
+	view := r.View()
+	defer view.Close()
+	if r.Generation() != generation { // the view may lack rows that are being made anew
+		return errs.New("media.Named", errs.Unavailable, "", "the state is being made anew")
+	}
+	for slot := range id.Slot(id.Slots) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		lo := replica.Row(slot, machineByte, tableMedia)
+		for _, v := range view.Scan(lo, kv.End(lo)) {
+			rec, err := decode(v)
+			if err != nil {
+				return err
+			}
+			if rec.Hash != "" && !yield(blob.Named{Hash: rec.Hash, Created: rec.Created}) {
+				return errEnough
+			}
+		}
+	}
+	return nil
 }

@@ -91,15 +91,17 @@ func (d *disk) start(t testing.TB, plan mem.Plan, change func(*Config)) (m *Medi
 	if err != nil {
 		t.Fatal(err)
 	}
+	mirror := blob.OpenMirror(blob.MirrorConfig{Store: blobs})
 	cache, err := blob.OpenCache(d.dir + "/cache")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Replica: r, Blobs: blobs, Cache: cache, Server: "s", MaxUpload: 1 << 20}
+	cfg := Config{Replica: r, Blobs: mirror, Cache: cache, Server: "s", MaxUpload: 1 << 20}
 	if change != nil {
 		change(&cfg)
 	}
 	return New(cfg), func() {
+		mirror.Close()
 		stopReplica()
 		if err := db.Close(); err != nil {
 			t.Error(err)
@@ -117,7 +119,7 @@ func newMedia(t testing.TB, change func(*Config)) *Media {
 
 func content(t testing.TB, m *Media, mediaID string) string {
 	t.Helper()
-	f, err := m.Open("s", mediaID)
+	f, err := m.Open(t.Context(), "s", mediaID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +188,7 @@ func TestUploadRefused(t *testing.T) {
 		server id.ServerName
 		id     string
 	}{{"s", "nothing"}, {"other", mediaID}, {"s", strings.Repeat("x", 100_000)}, {"s", "\x00"}, {"s", "../../etc/passwd"}} {
-		if _, err := m.Open(c.server, c.id); !isError(err, errs.NotFound, "") {
+		if _, err := m.Open(t.Context(), c.server, c.id); !isError(err, errs.NotFound, "") {
 			t.Errorf("%s %.20q: %v", c.server, c.id, err)
 		}
 	}
@@ -198,7 +200,7 @@ func TestFill(t *testing.T) {
 	if err != nil || expires < 1e12 {
 		t.Fatal(expires, err)
 	}
-	if _, err := m.Open("s", mediaID); !isError(err, errs.Unavailable, errs.NotYetUploaded) {
+	if _, err := m.Open(t.Context(), "s", mediaID); !isError(err, errs.Unavailable, errs.NotYetUploaded) {
 		t.Errorf("empty: %v", err)
 	}
 	fill := func(user id.UserID, server id.ServerName, data string) error {
@@ -225,17 +227,23 @@ func TestFill(t *testing.T) {
 
 // A record whose bytes this site's disk has lost is no reason to say that there is no such media.
 func TestMissingBlob(t *testing.T) {
-	m := newMedia(t, nil)
+	store, err := blob.Open(blob.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror := blob.OpenMirror(blob.MirrorConfig{Store: store})
+	t.Cleanup(mirror.Close)
+	m := newMedia(t, func(c *Config) { c.Blobs = mirror })
 	mediaID, err := m.Upload(t.Context(), "@amy:s", Info{}, strings.NewReader("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for h, err := range m.cfg.Blobs.All() {
-		if err != nil || m.cfg.Blobs.Remove(h) != nil {
+	for h, err := range store.All() {
+		if err != nil || store.Remove(h) != nil {
 			t.Fatal("not removed")
 		}
 	}
-	if _, err := m.Open("s", mediaID); !isError(err, errs.Unavailable, "") {
+	if _, err := m.Open(t.Context(), "s", mediaID); !isError(err, errs.Unavailable, "") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -75,7 +75,7 @@ func (m *Media) Thumbnail(ctx context.Context, server id.ServerName, mediaID str
 	if f, err := m.cached(name); f != nil || err != nil { // made while we waited
 		return f, err
 	}
-	src, err := m.open(rec)
+	src, err := m.open(ctx, rec)
 	if err != nil {
 		return nil, err
 	}

@@ -117,9 +117,9 @@ func (m Media) getConfig(context.Context, *Request) (any, error) {
 	}{m.MaxUpload}, nil
 }
 
-func (m Media) getContent(_ context.Context, rq *Request) (any, error) {
+func (m Media) getContent(ctx context.Context, rq *Request) (any, error) {
 	server, mediaID := mxc(rq)
-	f, err := m.Service.Open(server, mediaID)
+	f, err := m.Service.Open(ctx, server, mediaID)
 	if err != nil {
 		return nil, err
 	}

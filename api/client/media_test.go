@@ -25,11 +25,13 @@ func newMediaAPI(t *testing.T, unauthenticated bool) *testAPI {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mirror := blob.OpenMirror(blob.MirrorConfig{Store: blobs})
+	t.Cleanup(mirror.Close)
 	cache, err := blob.OpenCache(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := media.New(media.Config{Replica: r, Blobs: blobs, Cache: cache, Server: "example.org", MaxUpload: mediaLimit})
+	m := media.New(media.Config{Replica: r, Blobs: mirror, Cache: cache, Server: "example.org", MaxUpload: mediaLimit})
 	ta := newTestAPI(t, nil, Media{Service: m, MaxUpload: mediaLimit, Unauthenticated: unauthenticated}.Routes()...)
 	ta.site.tokens["bens"] = Session{User: "@ben:example.org", Device: "LAPTOP"}
 	return ta

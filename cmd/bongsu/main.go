@@ -18,6 +18,7 @@ import (
 	"bongsu/api/admin"
 	"bongsu/app"
 	"bongsu/config"
+	"bongsu/drill"
 )
 
 // The exit statuses.
@@ -49,7 +50,12 @@ type deps struct {
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server until it is interrupted."`
 	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
+	Backup  backupCmd  `cmd:"" help:"Write the whole state of a server to a directory, or check one."`
+	Restore restoreCmd `cmd:"" help:"Make an empty data directory into one that goes on from a backup."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running server under load, and check what it promises."`
+	Doctor  doctorCmd  `cmd:"" help:"Look at all sites, and say what would be missed if one burned."`
+	Cluster clusterCmd `cmd:"" help:"Make and look after the sites of a cluster."`
+	Drill   drillCmd   `cmd:"" help:"Burn sites of a cluster under load, and check every promise."`
 	Version versionCmd `cmd:"" help:"Print what was built."`
 }
 
@@ -64,6 +70,7 @@ func run(ctx context.Context, args []string, d deps) int {
 		kong.Exit(func(code int) { asked = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.ValueFormatter(helpText),
+		kong.Vars(drill.Vars()),
 	)...)...)
 	if err != nil {
 		return fail(d.stderr, exitFailed, err)

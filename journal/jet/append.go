@@ -43,7 +43,10 @@ func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string,
 	defer j.calls.Done()
 	msg := &nats.Msg{Subject: subject(p), Header: nats.Header{nats.MsgIdHdr: {msgID}}, Data: frame(p, data)}
 	for sent := false; ; sent = true {
-		e, err := j.engine(ctx)
+		e, err := j.await(ctx, true)
+		if errors.Is(err, journal.ErrFull) && sent {
+			err = fmt.Errorf("%w (%v)", errUnsettled, err)
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -91,6 +94,9 @@ func (e *engine) publish(ctx context.Context, msg *nats.Msg) (journal.Position, 
 
 // acknowledged remembers pos before the caller hears of it.
 func (j *Journal) acknowledged(p journal.Partition, pos journal.Position, size int) {
+	if j.cfg.Cluster != nil {
+		return // it is on a quorum, which says nothing of this site's files: watch
+	}
 	j.used.Add(int64(size))
 	if err := j.marks.acked(p, pos); err != nil {
 		j.log.Error("the acknowledged position could not be noted", "partition", p, "pos", pos, "err", err)
@@ -102,7 +108,7 @@ func (j *Journal) appendable(e *engine, size int) error {
 	switch err := e.ill(); {
 	case errors.Is(err, errNoSpace):
 		return journal.ErrFull
-	case errors.Is(err, errWrite):
+	case err != nil && !errors.Is(err, errStopped):
 		return err
 	}
 	if j.cfg.Budget > 0 && j.used.Load()+int64(size) > j.cfg.Budget {
@@ -114,18 +120,27 @@ func (j *Journal) appendable(e *engine, size int) error {
 	return nil
 }
 
-// Refusing is why an append would be refused now: ErrFull, or what is wrong with the engine. It is nil when it would not.
+// errNoQuorum: the appends of a site wait until a majority of the sites is there.
+var errNoQuorum = errors.New("jet: nothing can be written until a majority of the sites is connected")
+
+// Refusing is why an append would be refused now, or would wait: ErrFull, what is wrong with the engine, or that a majority of the
+// sites is missing. It is nil when an append would get through.
 func (j *Journal) Refusing() error {
 	j.mu.Lock()
-	e, broken := j.eng, j.broken
+	e, broken, full := j.eng, j.broken, j.full
 	j.mu.Unlock()
 	switch {
 	case broken != nil:
 		return broken
+	case full:
+		return journal.ErrFull
 	case e == nil:
-		return errors.New("jet: the engine is being started again")
+		return errNoEngine
 	}
-	return j.appendable(e, journal.MaxRecord)
+	if err := j.appendable(e, journal.MaxRecord); err != nil {
+		return err
+	}
+	return j.leaderless()
 }
 
 // freeSpace is how many bytes a process like ours may still write in dir's file system. What cannot be asked counts as plenty: the

@@ -18,18 +18,37 @@ func (j *Journal) Bounds(ctx context.Context, p journal.Partition) (first, last 
 		if err != nil {
 			return 0, 0, err
 		}
-		try, cancel := context.WithTimeout(ctx, pageTimeout)
-		info, err := e.info(try, p)
-		cancel()
+		first, last, err = e.bounds(ctx, j.cfg, p)
 		if err == nil {
-			s := info.State
-			if s.Msgs == 0 {
-				return journal.Position(s.LastSeq + 1), journal.Position(s.LastSeq), nil
-			}
-			return journal.Position(s.FirstSeq), journal.Position(s.LastSeq), nil
+			return first, last, nil
 		}
-		j.pause(ctx, retryPause)
+		j.pause(ctx, j.againPause())
 	}
+}
+
+// bounds asks the engine for the first and last position of p, over several sites that of this site alone.
+func (e *engine) bounds(ctx context.Context, c Config, p journal.Partition) (first, last journal.Position, err error) {
+	if c.Cluster != nil {
+		seen, err := e.look(c.Partitions)
+		if err == nil && !seen[p].here {
+			err = errAgain
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		return seen[p].first, seen[p].last, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	info, err := e.info(ctx, p)
+	if err != nil {
+		return 0, 0, err
+	}
+	s := info.State
+	if s.Msgs == 0 {
+		return journal.Position(s.LastSeq + 1), journal.Position(s.LastSeq), nil
+	}
+	return journal.Position(s.FirstSeq), journal.Position(s.LastSeq), nil
 }
 
 // Trim implements journal.Journal. It gives back space, so it also works when the disk is full. An error means that it may
@@ -60,6 +79,8 @@ func (j *Journal) Trim(ctx context.Context, p journal.Partition, pos journal.Pos
 	if err != nil {
 		return fmt.Errorf("jet: trim of partition %d: %w", p, err)
 	}
-	j.used.Add(int64(after.State.Bytes) - int64(info.State.Bytes))
+	if j.cfg.Cluster == nil {
+		j.used.Add(int64(after.State.Bytes) - int64(info.State.Bytes))
+	}
 	return nil
 }

@@ -31,6 +31,19 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "append until killed:", err)
 		os.Exit(1)
 	}
+	if config := os.Getenv(siteConfig); config != "" {
+		if err := playSite(config); err != nil {
+			fmt.Fprintln(os.Stderr, "site:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if os.Getenv("JET_TIMING") == "" { // before any two clusters begin at the same time
+		if err := setTimers(Timers{}.withDefaults()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	code := m.Run()
 	if err := goleak.Find(); err != nil && code == 0 { // after Close the engine leaves nothing behind
 		fmt.Fprintln(os.Stderr, err)

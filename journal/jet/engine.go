@@ -17,6 +17,12 @@ import (
 	"bongsu/journal"
 )
 
+// startTimeout bounds the start of an engine, which reads its index or, after a crash, its files.
+const (
+	startTimeout = 10 * time.Minute
+	readyPoll    = 100 * time.Millisecond
+)
+
 // adminTimeout bounds what is asked of the engine at start and by Trim.
 const adminTimeout = 30 * time.Second
 
@@ -28,6 +34,9 @@ func liveSubject(p journal.Partition) string { return "live." + strconv.Itoa(int
 // storeDir is what the engine is told; it makes engineDir in it.
 func storeDir(dir string) string  { return filepath.Join(dir, "store") }
 func engineDir(dir string) string { return filepath.Join(storeDir(dir), server.JetStreamStoreDir) }
+func systemDir(dir string) string {
+	return filepath.Join(engineDir(dir), server.DEFAULT_SYSTEM_ACCOUNT)
+}
 func blockDir(dir string, p journal.Partition) string {
 	return filepath.Join(engineDir(dir), server.DEFAULT_GLOBAL_ACCOUNT, "streams", streamName(p), "msgs")
 }
@@ -37,6 +46,7 @@ type engine struct {
 	srv   *server.Server
 	write *nats.Conn // appends
 	read  *nats.Conn // everything else, so that pages of history do not hold up acknowledgements
+	bus   *nats.Conn // passing messages, for the same reason
 	js    jetstream.JetStream
 
 	once    sync.Once
@@ -69,8 +79,8 @@ func (e *engine) ill() error {
 	}
 }
 
-func engineOptions(c Config) *server.Options {
-	return &server.Options{
+func engineOptions(c Config) (*server.Options, error) {
+	o := &server.Options{
 		ServerName: c.ServerName,
 		DontListen: true,
 		NoSigs:     true,
@@ -83,23 +93,37 @@ func engineOptions(c Config) *server.Options {
 		JetStreamMaxStore:  1 << 62, // Reserve and Budget decide, not a share of the disk
 		NoSystemAccount:    true,
 	}
+	if c.Cluster == nil {
+		return o, nil
+	}
+	return o, c.Cluster.apply(o)
 }
 
-// checkOptions refuses what would lose data.
-func checkOptions(o *server.Options) error {
+// checkOptions refuses what would lose data, and what would let strangers in.
+func checkOptions(c Config, o *server.Options) error {
 	switch {
 	case !o.SyncAlways:
 		return errors.New("jet: the engine must sync every record before it acknowledges it")
-	case !o.DontListen || o.Cluster.Port != 0 || len(o.Routes) > 0:
+	case o.HTTPPort != 0 || o.HTTPSPort != 0:
+		return errors.New("jet: the engine must have no port for monitoring")
+	case c.Cluster == nil && (!o.DontListen || o.Cluster.Port != 0 || len(o.Routes) > 0):
 		return errors.New("jet: a standalone store must not be opened with routes or ports")
+	case !o.DontListen && (o.Host != "127.0.0.1" || len(o.Password) < 20):
+		return errors.New("jet: the engine must not be open to clients")
 	}
 	return nil
 }
 
 // startEngine starts the server on the files in c.Dir; with fresh it makes the streams.
 func startEngine(c Config, log *slog.Logger, fresh bool) (*engine, error) {
-	opts := engineOptions(c)
-	if err := checkOptions(opts); err != nil {
+	opts, err := engineOptions(c)
+	if err == nil {
+		err = checkOptions(c, opts)
+	}
+	if err == nil && c.Cluster != nil {
+		err = setTimers(c.Cluster.Timers)
+	}
+	if err != nil {
 		return nil, err
 	}
 	srv, err := server.NewServer(opts)
@@ -108,24 +132,35 @@ func startEngine(c Config, log *slog.Logger, fresh bool) (*engine, error) {
 	}
 	e := &engine{srv: srv, sick: make(chan struct{})}
 	srv.SetLoggerV2(&engineLog{log: log, fail: e.fail}, false, false, false)
-	srv.Start() // returns when all is recovered, since it does not listen
-	if err := e.connect(c, fresh); err != nil {
+	if c.Cluster == nil {
+		srv.Start() // returns when all is recovered, since it does not listen
+	} else {
+		go srv.Start() // returns when it is stopped
+	}
+	if err := e.connect(c, opts, fresh); err != nil {
 		e.stop()
 		return nil, err
 	}
 	return e, nil
 }
 
-func (e *engine) connect(c Config, fresh bool) error {
-	if err := e.ill(); err != nil {
-		return fmt.Errorf("jet: starting the engine: %w", err)
+func (e *engine) connect(c Config, opts *server.Options, fresh bool) error {
+	ready := false
+	for deadline := time.Now().Add(startTimeout); !ready && time.Now().Before(deadline); {
+		ready = e.srv.ReadyForConnections(readyPoll)
+		if err := e.ill(); err != nil {
+			return fmt.Errorf("jet: starting the engine: %w", err)
+		}
+	}
+	if !ready {
+		return errors.New("jet: the engine did not start in time")
 	}
 	if js := e.srv.JetStreamConfig(); js == nil || !js.SyncAlways {
 		return errors.New("jet: the engine runs without a store that syncs always")
 	}
 	var err error
-	for _, nc := range []**nats.Conn{&e.write, &e.read} {
-		*nc, err = nats.Connect("", nats.InProcessServer(e.srv), nats.NoReconnect(),
+	for _, nc := range []**nats.Conn{&e.write, &e.read, &e.bus} {
+		*nc, err = nats.Connect("", nats.InProcessServer(e.srv), nats.NoReconnect(), nats.UserInfo(opts.Username, opts.Password),
 			nats.ClosedHandler(func(*nats.Conn) { e.fail(errStopped) }),
 			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // slow followers see the gap themselves
 		if err != nil {
@@ -135,13 +170,13 @@ func (e *engine) connect(c Config, fresh bool) error {
 	if e.js, err = jetstream.New(e.read, jetstream.WithDefaultTimeout(adminTimeout)); err != nil {
 		return fmt.Errorf("jet: %w", err)
 	}
-	if !fresh {
+	if !fresh || c.Cluster != nil { // the streams of a cluster wait for its sites: form
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
-	for p := range c.Partitions {
-		if _, err := e.js.CreateStream(ctx, streamConfig(journal.Partition(p))); err != nil {
+	for p := range journal.Partition(c.Partitions) {
+		if _, err := e.js.CreateStream(ctx, streamConfig(c, p)); err != nil {
 			return fmt.Errorf("jet: making partition %d: %w", p, err)
 		}
 	}
@@ -150,8 +185,8 @@ func (e *engine) connect(c Config, fresh bool) error {
 
 // streamConfig is a partition: append-only, without any limit that would discard. Purging stays allowed for Trim; nothing
 // else in this package purges.
-func streamConfig(p journal.Partition) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
+func streamConfig(c Config, p journal.Partition) jetstream.StreamConfig {
+	s := jetstream.StreamConfig{
 		Name:              streamName(p),
 		Subjects:          []string{subject(p)},
 		Storage:           jetstream.FileStorage,
@@ -167,12 +202,19 @@ func streamConfig(p journal.Partition) jetstream.StreamConfig {
 		AllowDirect:       true,
 		RePublish:         &jetstream.RePublish{Source: subject(p), Destination: liveSubject(p)},
 	}
+	if first := c.first(p); first > 1 {
+		s.FirstSeq = uint64(first)
+	}
+	if c.Cluster != nil { // one replica in each site, by JetStreamUniqueTag
+		s.Replicas = len(c.Cluster.Sites)
+	}
+	return s
 }
 
 // checkStream refuses a stream that could lose records by itself.
-func checkStream(p journal.Partition, c jetstream.StreamConfig) error {
-	w := streamConfig(p)
-	if c.Storage != w.Storage || c.Retention != w.Retention || c.Discard != w.Discard || c.MaxMsgs > 0 || c.MaxBytes > 0 ||
+func checkStream(cfg Config, p journal.Partition, c jetstream.StreamConfig) error {
+	w := streamConfig(cfg, p)
+	if c.Replicas != w.Replicas || c.Storage != w.Storage || c.Retention != w.Retention || c.Discard != w.Discard || c.MaxMsgs > 0 || c.MaxBytes > 0 ||
 		c.MaxAge != 0 || c.MaxMsgsPerSubject > 0 || c.Duplicates != w.Duplicates || !c.DenyDelete || !c.AllowDirect || c.AllowRollup ||
 		c.AllowMsgTTL || c.RePublish == nil || *c.RePublish != *w.RePublish {
 		return fmt.Errorf("jet: the stream of partition %d is not configured as this build needs it: %+v", p, c)
@@ -182,7 +224,7 @@ func checkStream(p journal.Partition, c jetstream.StreamConfig) error {
 
 // compare holds the engine's view against the extents found in the files, nil for a fresh journal. It finishes a Trim that
 // was interrupted. It returns the bytes of all records, as the engine counts them.
-func (e *engine) compare(found []extent, m *marks) (used int64, err error) {
+func (e *engine) compare(c Config, found []extent, m *marks) (used int64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
 	for i, x := range found {
@@ -194,7 +236,7 @@ func (e *engine) compare(found []extent, m *marks) (used int64, err error) {
 		if err != nil {
 			return 0, fmt.Errorf("jet: asking for partition %d: %w", p, err)
 		}
-		if err := checkStream(p, info.Config); err != nil {
+		if err := checkStream(c, p, info.Config); err != nil {
 			return 0, err
 		}
 		if _, first := m.of(p); uint64(first) > info.State.FirstSeq && info.State.FirstSeq < info.State.LastSeq {
@@ -213,7 +255,7 @@ func (e *engine) compare(found []extent, m *marks) (used int64, err error) {
 // agree is the hole check.
 func agree(p journal.Partition, x extent, s jetstream.StreamState) error {
 	if s.Msgs == 0 {
-		if x.last >= x.first || s.LastSeq != 0 {
+		if x.last >= x.first || journal.Position(s.LastSeq) != x.last {
 			return damaged(p, x.first, "the engine shows nothing, the files hold up to %d, its last was %d", x.last, s.LastSeq)
 		}
 		return nil
@@ -257,7 +299,7 @@ func (e *engine) purge(ctx context.Context, p journal.Partition, pos journal.Pos
 // stop ends the engine; it waits until all is written and closed.
 func (e *engine) stop() {
 	e.fail(errStopped)
-	for _, nc := range []*nats.Conn{e.write, e.read} {
+	for _, nc := range []*nats.Conn{e.write, e.read, e.bus} {
 		if nc != nil {
 			nc.Close()
 		}

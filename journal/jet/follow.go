@@ -22,6 +22,8 @@ const (
 	compareEvery = 250 * time.Millisecond
 	askEvery     = 2 * time.Second
 
+	clusterPause = 50 * time.Millisecond
+
 	pageTimeout = 2 * time.Second // without a message while reading a page: ask again
 	pageBytes   = 1 << 20         // of history asked for at once; the engine may go over by one record
 	pageRecords = 4096
@@ -47,8 +49,19 @@ func (j *Journal) Follow(ctx context.Context, p journal.Partition, after journal
 		if err := f.follow(ctx, e); !errors.Is(err, errAgain) {
 			return err
 		}
-		j.pause(ctx, retryPause)
+		if ended := j.ended(ctx); ended != nil {
+			return ended
+		}
+		j.pause(ctx, j.againPause())
 	}
+}
+
+// againPause is before a reader asks again. Over several sites nobody may answer for long.
+func (j *Journal) againPause() time.Duration {
+	if j.cfg.Cluster != nil {
+		return clusterPause
+	}
+	return retryPause
 }
 
 // follower is one Follow.
@@ -91,14 +104,24 @@ func (f *follower) follow(ctx context.Context, e *engine) error {
 				}
 				timer.Reset(compareEvery)
 			case <-timer.C:
-				acked, _ := f.j.marks.of(f.p)
-				gap = acked > f.pos || time.Since(asked) >= askEvery
+				gap = f.behind(asked)
 				timer.Reset(compareEvery)
 			case <-ctx.Done():
 			case <-f.j.ctx.Done():
 			}
 		}
 	}
+}
+
+// behind reports whether there may be more than was given to fn and pushed. Over several sites the replica here knows, unless it
+// is behind itself; then whoever answers is asked.
+func (f *follower) behind(asked time.Time) bool {
+	if f.j.cfg.Cluster != nil {
+		s := f.j.seen(f.p)
+		return !s.current || s.last > f.pos
+	}
+	acked, _ := f.j.marks.of(f.p)
+	return acked > f.pos || time.Since(asked) >= askEvery
 }
 
 // push takes a pushed record if it is the next; a later one is a gap.
@@ -151,12 +174,15 @@ func (f *follower) give(ctx context.Context, pos journal.Position, stored []byte
 // missing says why a page had no record at pos though it had later ones: it was trimmed, or it is gone, or the answer was lost on
 // the way and asking again is right.
 func (j *Journal) missing(ctx context.Context, e *engine, p journal.Partition, pos journal.Position) error {
-	info, err := e.info(ctx, p)
+	first, last, err := e.bounds(ctx, j.cfg, p)
 	if err != nil {
 		return errAgain
 	}
-	if uint64(pos) < info.State.FirstSeq {
+	if pos < first {
 		return journal.ErrTrimmed
+	}
+	if j.cfg.Cluster != nil && (pos > last || j.seen(p).missing == 0) {
+		return errAgain // another site has answered; what it lacks is its own affair, and this site's replica will have it
 	}
 	msg, err := e.get(ctx, p, pos)
 	if err != nil || msg.Header.Get("Status") != "404" {
@@ -261,7 +287,7 @@ func (j *Journal) Read(ctx context.Context, p journal.Partition, pos journal.Pos
 		if !errors.Is(err, errAgain) {
 			return entry, err
 		}
-		j.pause(ctx, retryPause)
+		j.pause(ctx, j.againPause())
 	}
 }
 
@@ -279,11 +305,11 @@ func (j *Journal) read(ctx context.Context, e *engine, p journal.Partition, pos 
 		}
 		return journal.Entry{Pos: pos, Data: data}, nil
 	case "404":
-		info, err := e.info(ctx, p)
+		_, last, err := e.bounds(ctx, j.cfg, p)
 		if err != nil {
 			return journal.Entry{}, errAgain
 		}
-		if uint64(pos) > info.State.LastSeq {
+		if pos > last {
 			return journal.Entry{}, io.EOF
 		}
 		return journal.Entry{}, j.missing(ctx, e, p, pos)

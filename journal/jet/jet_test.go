@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"bongsu/journal"
 	"bongsu/journal/journaltest"
 )
@@ -312,17 +314,17 @@ func TestWriteErrorHalts(t *testing.T) {
 }
 
 func TestSyncAlwaysOrNothing(t *testing.T) {
-	o := engineOptions(Config{Dir: t.TempDir()}.withDefaults())
-	if err := checkOptions(o); err != nil {
+	o := mustOptions(t)
+	if err := checkOptions(Config{}, o); err != nil {
 		t.Fatal(err)
 	}
 	o.SyncAlways = false
-	if checkOptions(o) == nil {
+	if checkOptions(Config{}, o) == nil {
 		t.Error("an engine that does not sync was accepted")
 	}
-	o = engineOptions(Config{Dir: t.TempDir()}.withDefaults())
+	o = mustOptions(t)
 	o.Cluster.Port = 6222
-	if checkOptions(o) == nil {
+	if checkOptions(Config{}, o) == nil {
 		t.Error("routes on a standalone store were accepted")
 	}
 	j := open(t, Config{Dir: t.TempDir(), Partitions: 1})
@@ -332,4 +334,13 @@ func TestSyncAlwaysOrNothing(t *testing.T) {
 	if a := j.eng.srv.Addr(); a != nil {
 		t.Errorf("the engine listens on %v", a)
 	}
+}
+
+func mustOptions(t *testing.T) *server.Options {
+	t.Helper()
+	o, err := engineOptions(Config{Dir: t.TempDir()}.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
 }

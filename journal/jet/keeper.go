@@ -24,12 +24,19 @@ func (j *Journal) keep() {
 		case <-j.ctx.Done():
 			return
 		case <-tick.C:
-			if err := j.marks.sync(); err != nil {
+			if err := errors.Join(j.marks.sync(), j.books.sync()); err != nil {
 				j.log.Error("acknowledged positions could not be synced", "err", err)
 			}
 		case <-sick:
 			j.log.Error("the journal cannot append", "err", e.ill())
-			if errors.Is(e.ill(), errWrite) {
+			switch {
+			case j.cfg.Cluster != nil && !errors.Is(e.ill(), errNoSpace) && !errors.Is(e.ill(), errStopped):
+				// It must neither lead nor vote any more, and the other sites need neither of it.
+				j.setEngine(nil, e.ill())
+				e.stop()
+				sick = nil
+				continue
+			case errors.Is(e.ill(), errWrite):
 				sick = nil // it still reads; restarting it could take for kept what the disk has not
 				continue
 			}
@@ -44,6 +51,10 @@ func (j *Journal) keep() {
 // heal replaces an engine when there is space again. It returns nil when the journal was closed or is broken.
 func (j *Journal) heal(e *engine) *engine {
 	if errors.Is(e.ill(), errNoSpace) {
+		if j.cfg.Cluster != nil { // the others go on without it
+			j.replaceEngine(nil, nil, true)
+			e.stop()
+		}
 		for freeSpace(j.cfg.Dir) < max(j.cfg.Reserve, journal.MaxRecord) {
 			if j.pause(j.ctx, lookEvery); j.ctx.Err() != nil {
 				return nil

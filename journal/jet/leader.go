@@ -2,18 +2,145 @@ package jet
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"bongsu/journal"
 )
 
+const (
+	balanceEvery = time.Second
+	balanceAfter = 10 * time.Second // of quiet before a leader is moved
+	moveAgain    = time.Minute      // before the same partition is moved again
+	drainTimeout = time.Second      // for Close to hand over
+	drainPause   = 20 * time.Millisecond
+	moveTimeout  = 2 * time.Second
+)
+
 // Leads implements journal.Journal.
-func (j *Journal) Leads(p journal.Partition) bool { return j.cfg.Cluster == nil }
+func (j *Journal) Leads(p journal.Partition) bool {
+	return j.cfg.Cluster == nil || j.seen(p).leader == j.cfg.Cluster.Site
+}
 
 // Leader is the site that leads p as far as this site knows, or "".
-func (j *Journal) Leader(p journal.Partition) string { return j.cfg.ServerName }
+func (j *Journal) Leader(p journal.Partition) string {
+	if j.cfg.Cluster == nil {
+		return j.cfg.ServerName
+	}
+	return j.seen(p).leader
+}
 
-// Formed waits until all partitions exist and this site has a replica of each.
-func (j *Journal) Formed(ctx context.Context) error { return ctx.Err() }
+// Drain hands all leaderships of this site to others, so that stopping it costs no election, and lets it take none for longer than
+// balanceEvery until it is closed. It returns when this site leads nothing, or when ctx ends.
+func (j *Journal) Drain(ctx context.Context) error {
+	if j.cfg.Cluster == nil {
+		return nil
+	}
+	j.draining.Store(true)
+	for {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("jet: this site still leads partitions: %w", err)
+		}
+		e := j.present()
+		if e == nil || j.handOver(e) == 0 {
+			return nil
+		}
+		j.pause(ctx, drainPause)
+	}
+}
 
-// Drain gives up all leaderships of this site, so that stopping it costs no election, and takes no new ones on purpose.
-func (j *Journal) Drain(ctx context.Context) error { return ctx.Err() }
+// handOver gives up what this site leads and returns how much it found.
+func (j *Journal) handOver(e *engine) (led int) {
+	for p := range journal.Partition(j.cfg.Partitions) {
+		if !e.srv.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, streamName(p)) {
+			continue
+		}
+		led++
+		if err := e.srv.JetStreamStepdownStream(server.DEFAULT_GLOBAL_ACCOUNT, streamName(p)); err != nil {
+			j.log.Debug("leadership could not be given up", "partition", p, "err", err)
+		}
+	}
+	return led
+}
+
+// balance moves leaders until the journal is closed, so that partition p is led by the site p modulo their number and each site bears
+// its part. It never contradicts what elections chose while sites do not see each other: it moves only when for a while every
+// site has heard every other, and all replicas of the partition were current.
+func (j *Journal) balance() {
+	tick := time.NewTicker(balanceEvery)
+	defer tick.Stop()
+	n := j.cfg.Partitions
+	quiet := make([]time.Time, n) // since when the conditions have held
+	moved := make([]time.Time, n)
+	for {
+		select {
+		case <-j.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		e := j.present()
+		if e == nil {
+			clear(quiet)
+			continue
+		}
+		if j.draining.Load() {
+			j.handOver(e)
+			continue
+		}
+		now := time.Now()
+		for p := range journal.Partition(n) {
+			to := j.misplaced(p)
+			switch {
+			case to == "":
+				quiet[p] = time.Time{}
+			case quiet[p].IsZero():
+				quiet[p] = now
+			case now.Sub(quiet[p]) >= j.cfg.Cluster.settle && now.Sub(moved[p]) >= moveAgain:
+				quiet[p], moved[p] = time.Time{}, now
+				if err := e.moveLeader(j.ctx, p, to); err != nil {
+					j.log.Info("a leader could not be moved", "partition", p, "to", to, "err", err)
+				}
+			}
+		}
+	}
+}
+
+// misplaced is the site that p should be led by when this one leads it and everything is well, or "".
+func (j *Journal) misplaced(p journal.Partition) string {
+	s, k := j.seen(p), j.cfg.Cluster
+	to := j.sites[int(p)%len(j.sites)]
+	if s.leader != k.Site || to == k.Site || len(s.replicas) != len(k.Sites)-1 || !j.peers.complete() {
+		return ""
+	}
+	for _, r := range s.replicas {
+		if !r.Current || r.Offline || r.Lag > 0 {
+			return ""
+		}
+	}
+	return to
+}
+
+// moveLeader has this engine, which leads p, hand it to another site.
+func (e *engine) moveLeader(ctx context.Context, p journal.Partition, to string) error {
+	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
+	defer cancel()
+	req, err := json.Marshal(map[string]any{"placement": map[string]string{"preferred": to}})
+	if err != nil {
+		return err
+	}
+	reply, err := e.read.RequestWithContext(ctx, fmt.Sprintf(server.JSApiStreamLeaderStepDownT, streamName(p)), req)
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Success bool            `json:"success"`
+		Error   json.RawMessage `json:"error"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil || !answer.Success {
+		return fmt.Errorf("jet: the engine refused to move a leader: %s", reply.Data)
+	}
+	return nil
+}

@@ -25,10 +25,17 @@ func (l *engineLog) Tracef(string, ...any) {}
 
 // Warnf is where the engine tells of odd files and slow parts; what matters of it fails the checks at start.
 func (l *engineLog) Warnf(format string, v ...any) {
+	if format == plaintext {
+		return
+	}
 	l.log.Warn("engine: " + fmt.Sprintf(format, v...))
 }
 
 func (l *engineLog) Errorf(format string, v ...any) {
+	if strings.HasPrefix(format, unreachable) { // every second while a site is away; who watches the sites says it once
+		l.log.Debug("engine: " + fmt.Sprintf(format, v...))
+		return
+	}
 	l.log.Error("engine: " + fmt.Sprintf(format, v...))
 	if cause := illness(format, v); cause != nil {
 		l.fail(cause)
@@ -45,6 +52,12 @@ func (l *engineLog) Fatalf(format string, v ...any) {
 	}
 	l.fail(fmt.Errorf("%w: %s", cause, msg))
 }
+
+// plaintext is what the engine says of the password that a cluster's engine is given: it is random, and in no file.
+const plaintext = "Plaintext passwords detected, use nkeys or bcrypt"
+
+// unreachable is how the engine begins to say that another site cannot be reached.
+const unreachable = "Error trying to connect to route"
 
 // illness reads from an error message whether the engine can still append.
 func illness(format string, v []any) error {

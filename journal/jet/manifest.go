@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"bongsu/journal"
 )
 
-// The manifest says what a data directory is. It is written once, after everything else is in place.
+// The manifest says what a data directory is. On one node it is written once, after everything else is in place. In a cluster it is
+// written before the engine may speak to others, because from then on it has made promises, and once more when all is there.
 const (
 	manifestFile = "journal.json"
 	lockFile     = "lock"
@@ -20,58 +22,122 @@ const (
 	// standalone is an engine without routes. A cluster takes such a store for an orphan and deletes it, and the reverse loses
 	// what peers hold, so a directory never changes mode.
 	standalone = "standalone"
+	clustered  = "cluster"
 )
 
 type manifest struct {
-	Format     int    `json:"format"`
-	Mode       string `json:"mode"`
-	Partitions int    `json:"partitions"`
+	Format     int      `json:"format"`
+	Mode       string   `json:"mode"`
+	Partitions int      `json:"partitions"`
+	Cluster    string   `json:"cluster,omitempty"` // these and Groups only in mode cluster
+	Site       string   `json:"site,omitempty"`
+	Sites      []string `json:"sites,omitempty"`
+	// Groups are the engine's names of the groups of replicas, in the order of the books. They are known when all partitions
+	// have been seen at this site, and say that they have.
+	Groups []string `json:"groups,omitempty"`
 }
 
-// checkManifest says whether the directory is fresh, to be made into a journal, or refuses one that is not this journal's.
-func checkManifest(c Config) (fresh bool, err error) {
-	b, err := os.ReadFile(filepath.Join(c.Dir, manifestFile))
+// manifestOf is what a directory of c is to say.
+func manifestOf(c Config, groups []string) manifest {
+	m := manifest{Format: format, Mode: standalone, Partitions: c.Partitions}
+	if k := c.Cluster; k != nil {
+		m.Mode, m.Cluster, m.Site, m.Sites, m.Groups = clustered, k.Name, k.Site, slices.Sorted(slices.Values(k.Sites)), groups
+	}
+	return m
+}
+
+// readManifest returns nil when there is none.
+func readManifest(dir string) (*manifest, error) {
+	b, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return true, clearUnfinished(c.Dir)
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("jet: %w", err)
+		return nil, fmt.Errorf("jet: %w", err)
 	}
-	var m manifest
-	if err := json.Unmarshal(b, &m); err != nil {
-		return false, fmt.Errorf("%w: %s is unreadable (%v); restore it from a backup", journal.ErrDamaged, manifestFile, err)
+	m := new(manifest)
+	if err := json.Unmarshal(b, m); err != nil {
+		return nil, fmt.Errorf("%w: %s is unreadable (%v); restore it from a backup", journal.ErrDamaged, manifestFile, err)
 	}
+	if m.Format != format {
+		return nil, fmt.Errorf("jet: %s has format %d, this build reads %d", dir, m.Format, format)
+	}
+	return m, nil
+}
+
+// checkManifest says what the directory is and which groups it has, or refuses one that is not this journal's. A journal on one node is
+// Empty or Formed.
+func checkManifest(c Config) (s State, groups []string, err error) {
+	m, err := readManifest(c.Dir)
+	if err != nil {
+		return Empty, nil, err
+	}
+	if m == nil {
+		return Empty, nil, clearUnfinished(c.Dir)
+	}
+	return m.state(), m.Groups, m.check(c)
+}
+
+// state is what a directory with this manifest is.
+func (m *manifest) state() State {
+	if m.Mode == clustered && m.Groups == nil {
+		return Forming
+	}
+	return Formed
+}
+
+// check refuses a directory that is not this journal's.
+func (m *manifest) check(c Config) error {
+	want := manifestOf(c, nil)
 	switch {
-	case m.Format != format:
-		return false, fmt.Errorf("jet: %s has format %d, this build reads %d", c.Dir, m.Format, format)
-	case m.Mode != standalone:
-		return false, fmt.Errorf("jet: %s belongs to an engine in mode %q; a journal never changes its mode, start it as it was or rebuild it in an empty directory",
-			c.Dir, m.Mode)
+	case m.Mode != want.Mode:
+		return fmt.Errorf("jet: %s belongs to an engine in mode %q, mode %q was asked for; a journal never changes its mode, start it as it was or rebuild it in an empty directory",
+			c.Dir, m.Mode, want.Mode)
 	case m.Partitions != c.Partitions:
-		return false, fmt.Errorf("jet: %s has %d partitions, %d were asked for; their number never changes", c.Dir, m.Partitions, c.Partitions)
+		return fmt.Errorf("jet: %s has %d partitions, %d were asked for; their number never changes", c.Dir, m.Partitions, c.Partitions)
+	case m.Cluster != want.Cluster:
+		return fmt.Errorf("jet: %s belongs to cluster %q, not %q; give each cluster a directory of its own", c.Dir, m.Cluster, want.Cluster)
+	case m.Site != want.Site:
+		return fmt.Errorf("jet: %s belongs to site %q, not %q; a copy of another site's directory must not be used: give this site an empty one, the others will fill it",
+			c.Dir, m.Site, want.Site)
+	case !slices.Equal(m.Sites, want.Sites):
+		return fmt.Errorf("jet: %s belongs to a cluster of sites %q, not %q; the sites of a cluster never change, another set is another cluster in an empty directory",
+			c.Dir, m.Sites, want.Sites)
+	case m.Mode == standalone:
+		// What a cluster leaves behind, whatever the manifest says.
+		if _, err := os.Stat(systemDir(c.Dir)); err == nil {
+			return fmt.Errorf("jet: %s was used by a clustered engine; a journal never changes its mode", c.Dir)
+		}
 	}
-	// What a cluster leaves behind, whatever the manifest says.
-	if _, err := os.Stat(filepath.Join(engineDir(c.Dir), "$SYS")); err == nil {
-		return false, fmt.Errorf("jet: %s was used by a clustered engine; a journal never changes its mode", c.Dir)
-	}
-	return false, nil
+	return nil
 }
 
 // clearUnfinished empties a directory whose making was interrupted, and refuses one that holds anything else.
 func clearUnfinished(dir string) error {
+	if err := checkUnfinished(dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(storeDir(dir)); err != nil {
+		return fmt.Errorf("jet: %w", err)
+	}
+	return nil
+}
+
+// checkUnfinished refuses a directory without a manifest that holds anything but a making that was interrupted.
+func checkUnfinished(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("jet: %w", err)
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case lockFile, marksFile, manifestFile + ".new", filepath.Base(storeDir(dir)):
+		case lockFile, marksFile, booksFile, manifestFile + ".new", filepath.Base(storeDir(dir)):
 		default:
 			return fmt.Errorf("jet: %s holds %q and no journal; give the journal a directory of its own", dir, e.Name())
 		}
 	}
 	// Records exist only behind a manifest: with records the manifest was lost.
-	err = filepath.WalkDir(storeDir(dir), func(name string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(storeDir(dir), func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(name) != blockExt {
 			return ignoreMissing(err)
 		}
@@ -80,13 +146,6 @@ func clearUnfinished(dir string) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if err := os.RemoveAll(storeDir(dir)); err != nil {
-		return fmt.Errorf("jet: %w", err)
-	}
-	return nil
 }
 
 func ignoreMissing(err error) error {
@@ -96,8 +155,9 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-func writeManifest(c Config) error {
-	b, err := json.Marshal(manifest{Format: format, Mode: standalone, Partitions: c.Partitions})
+// writeManifest replaces the manifest, durably.
+func writeManifest(c Config, groups []string) error {
+	b, err := json.Marshal(manifestOf(c, groups))
 	if err != nil {
 		return fmt.Errorf("jet: %w", err)
 	}

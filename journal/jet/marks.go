@@ -139,8 +139,11 @@ func (m *marks) of(p journal.Partition) (last, first journal.Position) {
 	return k.last, max(k.trim, 1)
 }
 
-// sync makes what was remembered durable; it does nothing when nothing is new.
+// sync makes what was remembered durable; it does nothing when nothing is new. It may be called on nil.
 func (m *marks) sync() error {
+	if m == nil {
+		return nil
+	}
 	dirty := false
 	for p := range m.parts {
 		k := &m.parts[p]

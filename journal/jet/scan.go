@@ -37,8 +37,8 @@ const (
 	headerBit    = 1 << 31
 	tombstoneBit = 1 << 62
 	erasedBit    = 1 << 63
-	// largestRecord bounds what is believed of a length: a record, its frame, its headers and subject, generously.
-	largestRecord = journal.MaxRecord + 64<<10
+	// largestRecord bounds what is believed of a length: a batch of records in an entry of the engine's books, generously.
+	largestRecord = 32 << 20
 )
 
 // extent is what a scan found of one partition.
@@ -47,8 +47,46 @@ type extent struct {
 	bytes       int64            // read
 }
 
-// scanAll reads and checks all partitions, as many at a time as there are processors, and holds them against the marks.
+// scanAll reads and checks all partitions of a single node and holds them against the marks.
 func scanAll(dir string, n int, m *marks) ([]extent, error) {
+	found, err := scanPartitions(dir, n, m)
+	if err != nil {
+		return nil, err
+	}
+	for i, x := range found {
+		p := journal.Partition(i)
+		acked, first := m.of(p)
+		switch {
+		case x.last < acked:
+			return nil, damaged(p, x.last+1, "the records from here to %d were acknowledged and are not there", acked)
+		case x.first > max(first, 1):
+			return nil, damaged(p, max(first, 1), "the records from here to %d were never trimmed and are not there", x.first-1)
+		}
+	}
+	return found, nil
+}
+
+// scanCluster reads and checks the records and the books of a cluster's site; groups may be nil. The records are not held against the
+// marks here: after a power loss the engine makes the last of them again from its books, and watch compares what comes of it.
+func scanCluster(dir string, n int, groups []string, m *marks, b books) ([]extent, error) {
+	ends, err := scanBooks(dir, groups, b)
+	if err != nil {
+		return nil, err
+	}
+	found, err := scanPartitions(dir, n, m)
+	if err != nil {
+		return nil, err
+	}
+	for i, x := range found {
+		if i < len(ends) && x.last < ends[i] {
+			return nil, damaged(journal.Partition(i), x.last+1, "the records from here to %d were kept and are not there", ends[i])
+		}
+	}
+	return found, nil
+}
+
+// scanPartitions reads and checks all partitions, as many at a time as there are processors.
+func scanPartitions(dir string, n int, m *marks) ([]extent, error) {
 	found := make([]extent, n)
 	errs := make([]error, n)
 	next := make(chan int, n)
@@ -71,7 +109,7 @@ func scanAll(dir string, n int, m *marks) ([]extent, error) {
 
 // scanPartition reads and checks one partition. It uses buf for the blocks and returns it, perhaps grown.
 func scanPartition(dir string, p journal.Partition, m *marks, buf []byte) (extent, []byte, error) {
-	acked, first := m.of(p)
+	_, first := m.of(p)
 	s := scanner{partition: p, stream: streamName(p), subject: []byte(subject(p)), kept: first}
 	blocks, err := listBlocks(blockDir(dir, p))
 	if err != nil {
@@ -85,14 +123,8 @@ func scanPartition(dir string, p journal.Partition, m *marks, buf []byte) (exten
 			return extent{}, buf, err
 		}
 	}
-	if s.first == 0 {
-		s.first = s.last + 1
-	}
-	switch {
-	case s.last < acked:
-		return extent{}, buf, damaged(p, s.last+1, "the records from here to %d were acknowledged and are not there", acked)
-	case s.first > max(first, 1):
-		return extent{}, buf, damaged(p, max(first, 1), "the records from here to %d were never trimmed and are not there", s.first-1)
+	if s.first == 0 { // nothing: a trim never removes the last record, so this is where the journal began
+		s.first, s.last = first, first-1
 	}
 	return extent{first: s.first, last: s.last, bytes: s.bytes}, buf, nil
 }

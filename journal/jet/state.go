@@ -1,6 +1,12 @@
 package jet
 
-import "bongsu/journal"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
 
 // State is what a journal's directory is to its cluster.
 type State int
@@ -8,7 +14,7 @@ type State int
 const (
 	// Empty: nothing is there, or a making that was cut off before the engine took part in any vote.
 	Empty State = iota
-	// Forming: the engine has taken part in votes, but has not seen all partitions of the cluster here yet.
+	// Forming: the engine may have taken part in votes, but has not seen all partitions of the cluster here yet.
 	Forming
 	// Formed: all partitions have been seen here, complete.
 	Formed
@@ -16,17 +22,77 @@ const (
 
 func (s State) String() string { return [...]string{"empty", "forming", "formed"}[s] }
 
-// Inspect tells what the directory of a cluster's site is, without an engine: it reads and checks all files with the routes closed
-// and changes nothing. It returns ErrDamaged when records or the engine's own books are missing or fail their checksums; the
-// remedy is Wipe, after which the other sites fill it again.
+// Inspect tells what the directory of a cluster's site is, without an engine: it reads and checks all files, with the routes closed,
+// and changes none. It returns ErrDamaged when records or the engine's books are missing or fail their checksums; the
+// remedy is Wipe, after which the other sites fill it again. It refuses the directory of a single node.
 func Inspect(dir string, partitions int) (State, error) {
-	panic("not yet")
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return Empty, nil
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return Empty, err
+	}
+	defer lock.Close()
+	m, err := readManifest(dir)
+	switch {
+	case err != nil:
+		return Empty, err
+	case m == nil:
+		return Empty, checkUnfinished(dir)
+	case m.Mode != clustered:
+		return Empty, fmt.Errorf("jet: %s belongs to an engine in mode %q; a journal never changes its mode: start it as it was, or give the cluster an empty directory", dir, m.Mode)
+	case m.Partitions != partitions:
+		return Empty, fmt.Errorf("jet: %s has %d partitions, %d were asked for; their number never changes", dir, m.Partitions, partitions)
+	}
+	marks, err := openMarks(filepath.Join(dir, marksFile), partitions, false)
+	if err != nil {
+		return Empty, err
+	}
+	defer marks.close()
+	b, err := openMarks(filepath.Join(dir, booksFile), partitions+1, false)
+	if err != nil {
+		return Empty, err
+	}
+	defer b.close()
+	if _, err := scanCluster(dir, partitions, m.Groups, marks, books{b}); err != nil {
+		return Empty, err
+	}
+	return m.state(), nil
 }
 
-// Wipe makes the directory Empty. What it held is kept beside it, at dir + ".damaged", in place of an earlier one. The
+// damagedSuffix is where Wipe puts what was there.
+const damagedSuffix = ".damaged"
+
+// Wipe makes the directory Empty. What it held is kept beside it, at dir + ".damaged", in place of what an earlier Wipe kept. The
 // journal must not be open.
 func Wipe(dir string) error {
-	panic("not yet")
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if _, err := os.Stat(storeDir(dir)); errors.Is(err, fs.ErrNotExist) {
+		if m, err := readManifest(dir); m == nil && err == nil {
+			return nil // it is Empty already, and an earlier copy may be of use
+		}
+	}
+	aside := dir + damagedSuffix
+	err = os.RemoveAll(aside)
+	if err == nil {
+		err = os.Rename(dir, aside)
+	}
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err == nil {
+		err = syncFile(filepath.Dir(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("jet: wiping %s: %w", dir, err)
+	}
+	return nil
 }
-
-var _ = journal.ErrDamaged

@@ -19,6 +19,9 @@ import (
 // patience bounds the wait for anything that must come; only a failing test reaches it.
 const patience = 20 * time.Second
 
+// boundsPause is between looks at the bounds.
+const boundsPause = 5 * time.Millisecond
+
 // Options fit the suite to an engine.
 type Options struct {
 	// Reopen closes j and opens its data again. Nil: the cases that need it are skipped.
@@ -174,11 +177,20 @@ func gather(ctx context.Context, j journal.Journal, p journal.Partition, after j
 	return got, nil
 }
 
+// wantBounds waits until these are the bounds: over several sites a site learns of them a little later.
 func wantBounds(t *testing.T, j journal.Journal, p journal.Partition, first, last journal.Position) {
 	t.Helper()
-	f, l, err := j.Bounds(limit(t), p)
-	if err != nil || f != first || l != last {
-		t.Fatalf("bounds of partition %d: %d to %d, %v; want %d to %d", p, f, l, err, first, last)
+	ctx := limit(t)
+	for {
+		f, l, err := j.Bounds(ctx, p)
+		if err == nil && f == first && l == last {
+			return
+		}
+		select {
+		case <-time.After(boundsPause):
+		case <-ctx.Done():
+			t.Fatalf("bounds of partition %d: %d to %d, %v; want %d to %d", p, f, l, err, first, last)
+		}
 	}
 }
 

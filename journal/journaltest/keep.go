@@ -80,10 +80,14 @@ func (s suite) trimUnderFollower(t *testing.T) {
 			return fmt.Errorf("position %d where %d was due", e.Pos, want)
 		}
 		want++
-		if e.Pos == 1 {
-			return j.Trim(ctx, 0, n)
+		if e.Pos > 1 {
+			return nil
 		}
-		return nil
+		err := j.Trim(ctx, 0, n)
+		if err == nil {
+			wantBounds(t, j, 0, n, n)
+		}
+		return err
 	})
 	if !errors.Is(err, journal.ErrTrimmed) || want > n {
 		t.Fatalf("got %v, before position %d", err, want)

@@ -1,0 +1,106 @@
+package drill
+
+import (
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"bongsu/errs"
+)
+
+// Config says what is drilled. The zero value is the default drill. The tags are for the command line.
+type Config struct {
+	Scenario string        `arg:"" optional:"" help:"What happens: ${enum_scenarios}. Default: full." placeholder:"NAME"`
+	Short    bool          `help:"A short form of the drill, well under a minute: what the tests of this project run."`
+	Seed     uint64        `help:"Seed of the schedule, to repeat one. Default: a new one, printed."`
+	Sites    int           `help:"Sites of the cluster: 1, 3 or 5. Default: 3." placeholder:"N"`
+	Rate     float64       `help:"Writes per second, about. Default: 120." placeholder:"N"`
+	Rounds   int           `help:"Faults in the scenario random. Default: 8." placeholder:"N"`
+	Burns    int           `help:"Burn so many sites in a row, chosen at random, under load, and report how long recovery took." placeholder:"N"`
+	Pause    time.Duration `help:"Undisturbed load before and between faults. Default: 5s."`
+	Bin      string        `help:"The program to drill. Default: this one." placeholder:"FILE"`
+	Dir      string        `help:"Where the sites live. Default: a directory of its own, removed at the end." placeholder:"DIR"`
+	Keep     bool          `help:"Keep data and logs in any case; after a failure they are kept anyway."`
+	Netns    bool          `help:"Put each site into a network namespace of its own, with the distances of three towns between them; needs root."`
+	Plant    string        `help:"Weaken the servers on purpose, to see that the drill notices: ${enum_plants}." placeholder:"NAME"`
+	JSON     string        `name:"json" help:"Write everything that was measured to a file." placeholder:"FILE"`
+	Report   string        `help:"Write a report that a browser shows to a file." placeholder:"FILE"`
+
+	WritesBack   time.Duration `help:"Longest time until a partition takes writes again after a site is lost; longer is a violation. Default: 3s."`
+	ClientsBack  time.Duration `help:"Longest time until clients of a lost site read elsewhere; longer is a violation. Default: 2s."`
+	Stall        time.Duration `help:"Longest pause of writes while a site comes back; longer is a violation. Default: 2s."`
+	Interruption time.Duration `help:"Longest interruption of partitions that the lost site did not lead; longer is a violation. Default: measured only."`
+}
+
+// rollback is the plant that needs no help of the servers: all sites come back with an old copy of their data.
+const rollback = "rollback"
+
+// plants are the weaknesses that a server can be asked to have, and rollback.
+func plants() []string {
+	return []string{rollback, "ack-early", "forget-txn", "skip-record", "ignore-hole"}
+}
+
+// Vars are the words that the help texts of Config's flags use.
+func Vars() map[string]string {
+	return map[string]string{"enum_scenarios": strings.Join(scenarioNames(), ", "), "enum_plants": strings.Join(plants(), ", ")}
+}
+
+// resolve fills in defaults and says what cannot be. Errors are of kind Invalid.
+func (c Config) resolve() (Config, error) {
+	const op = "drill"
+	invalid := func(text string, args ...any) error {
+		return errs.New(op, errs.Invalid, "M_INVALID_PARAM", text, args...)
+	}
+	if c.Burns > 0 {
+		if c.Scenario != "" && c.Scenario != "burns" {
+			return c, invalid("--burns is a scenario of its own: leave %s out", c.Scenario)
+		}
+		c.Scenario = "burns"
+	}
+	setDefault(&c.Scenario, "full")
+	setDefault(&c.Sites, 3)
+	setDefault(&c.Rate, 120)
+	setDefault(&c.Rounds, 8)
+	setDefault(&c.Burns, 10)
+	setDefault(&c.Pause, 5*time.Second)
+	setDefault(&c.WritesBack, 3*time.Second)
+	setDefault(&c.ClientsBack, 2*time.Second)
+	setDefault(&c.Stall, 2*time.Second)
+	if c.Short {
+		c.Pause = min(c.Pause, 2*time.Second)
+	}
+	if c.Seed == 0 {
+		c.Seed = uint64(rand.Uint32()) + 1
+	}
+	if c.Bin == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return c, errs.Wrap(op, err)
+		}
+		c.Bin = self
+	}
+	switch {
+	case !slices.Contains(scenarioNames(), c.Scenario):
+		return c, invalid("there is no scenario %q: take one of %s", c.Scenario, strings.Join(scenarioNames(), ", "))
+	case c.Sites != 1 && c.Sites != 3 && c.Sites != 5:
+		return c, invalid("a cluster has 3 or 5 sites (or is a single node, 1), not %d", c.Sites)
+	case c.Rate < 1 || c.Rate > 10_000:
+		return c, invalid("the rate must be from 1 to 10000 writes per second, not %g", c.Rate)
+	case c.Rounds < 1 || c.Burns < 1 || c.Rounds > 10_000 || c.Burns > 10_000:
+		return c, invalid("rounds and burns must be from 1 to 10000")
+	case c.Pause < 0 || c.Pause > time.Hour:
+		return c, invalid("the pause must be at most an hour")
+	case c.Plant != "" && !slices.Contains(plants(), c.Plant):
+		return c, invalid("there is no plant %q: take one of %s", c.Plant, strings.Join(plants(), ", "))
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}

@@ -1,0 +1,376 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"bongsu/harness"
+)
+
+// drill is one run.
+type drill struct {
+	cfg     Config
+	report  *Report
+	view    *view
+	rec     *recorder
+	cluster *Cluster
+
+	load    *harness.Load
+	probes  *probes
+	contest *contest
+	moving  movers
+}
+
+const (
+	users    = 9 // of the load; each has a device, a sync loop and writes
+	rooms    = 5 // that all are in
+	diskSize = 320 << 20
+
+	spotchecks = 3 // of the newest events of each user that are read after each fault
+)
+
+// Run drills what cfg describes, tells out how it goes, and returns what was measured and found. A broken promise is not an
+// error: see Report.Findings. Errors are: a configuration that cannot be (kind Invalid), rights that lack (Forbidden), a cluster
+// that does not come up, the end of ctx.
+func Run(ctx context.Context, cfg Config, out io.Writer) (*Report, error) {
+	cfg, err := cfg.resolve()
+	if err != nil {
+		return nil, err
+	}
+	what, err := scenarioOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := &drill{cfg: cfg, report: newReport(cfg), view: newView(out)}
+	d.view.line("bongsu drill %s, seed %d: %s", cfg.Scenario, cfg.Seed, what.shows)
+	d.view.line("%s", caveat(cfg.Sites))
+	dir, err := d.directory()
+	if err != nil {
+		return nil, err
+	}
+	err = d.run(ctx, dir, what)
+	if err == nil {
+		err = d.report.finish(cfg)
+	}
+	if err == nil && len(d.report.Findings) == 0 && !cfg.Keep && cfg.Dir == "" {
+		err = os.RemoveAll(dir)
+	} else {
+		d.view.line("data and logs are in %s", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.view.table(d.report)
+	return d.report, nil
+}
+
+// directory is where the sites live.
+func (d *drill) directory() (string, error) {
+	if d.cfg.Dir == "" {
+		return os.MkdirTemp("", "bongsu-drill-")
+	}
+	return d.cfg.Dir, os.MkdirAll(d.cfg.Dir, 0o700)
+}
+
+// run is the drill from the first process to the last check.
+func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) {
+	size := int64(0)
+	if what.needs == ownDisks {
+		size = diskSize
+	}
+	d.view.line("making a cluster of %d", d.cfg.Sites)
+	d.cluster, err = newCluster(ctx, clusterConfig{bin: d.cfg.Bin, dir: dir, sites: d.cfg.Sites, plant: d.cfg.Plant, diskSize: size,
+		netns: d.cfg.Netns})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.cluster.Close()) }()
+	if err := d.cluster.Start(ctx); err != nil {
+		return err
+	}
+	if err := d.people(ctx); err != nil {
+		return err
+	}
+	defer d.close()
+	d.probes.start()
+	d.contest.start()
+	d.view.begin(d.rec)
+	defer d.view.end()
+	for _, s := range schedule(d.cfg, what) {
+		sound, err := d.step(ctx, s)
+		if err != nil {
+			return err
+		}
+		if !sound {
+			d.view.line("the drill ends here: what another fault would do to such a cluster proves nothing, and nothing else is judged")
+			d.report.calls, d.report.Load, d.report.Probes = d.rec.all(), d.load.History.Summary(), d.probes.History.Summary()
+			return nil
+		}
+	}
+	if err := d.pass(ctx, d.cfg.Pause); err != nil {
+		return err
+	}
+	d.view.line("the load ends; everything is read at every site")
+	return d.judge(ctx)
+}
+
+// people makes everybody who uses the cluster, and puts the load on.
+func (d *drill) people(ctx context.Context) error {
+	urls := d.cluster.URLs()
+	st, err := d.cluster.Sites[0].Status(ctx)
+	if err != nil {
+		return fmt.Errorf("drill: status: %w", err)
+	}
+	d.rec = newRecorder(urls)
+	if d.probes, err = newProbes(ctx, urls, len(st.Partitions), d.rec); err != nil {
+		return err
+	}
+	d.contest, err = newContest(ctx, urls, d.cfg.Seed, d.rec, func(i int) bool { return d.cluster.Sites[i].Up() })
+	if err != nil {
+		return err
+	}
+	d.moving = movers{urls: urls}
+	mean := time.Duration(float64(users) / d.cfg.Rate * float64(time.Second))
+	d.load, err = harness.NewLoad(ctx, urls[0], harness.LoadConfig{Users: users, Rooms: rooms, Seed: d.cfg.Seed,
+		Pause: 2 * mean, Client: d.client})
+	if err != nil {
+		return fmt.Errorf("drill: load: %w", err)
+	}
+	d.moving.start(d.cfg.Seed)
+	return nil
+}
+
+// client makes a user of the load, at home at one of the sites.
+func (d *drill) client(string) *harness.Client {
+	urls := d.moving.urls
+	c, rt, err := newRoamer(urls, urls[d.moving.count()%len(urls)], d.rec)
+	if err != nil {
+		panic(err) // the cluster's own addresses are base URLs
+	}
+	d.moving.add(rt)
+	return c
+}
+
+// close ends everybody. It is right at any point.
+func (d *drill) close() {
+	d.moving.end()
+	if d.load != nil {
+		d.load.Close()
+	}
+	if d.contest != nil {
+		d.contest.close()
+	}
+	if d.probes != nil {
+		d.probes.close()
+	}
+}
+
+// pass lets the load run for a while.
+func (d *drill) pass(ctx context.Context, pause time.Duration) error { return rest(ctx, pause) }
+
+// step lets one fault happen, measures, heals and measures again. It reports whether the cluster is sound afterwards.
+func (d *drill) step(ctx context.Context, s step) (sound bool, err error) {
+	if err := d.pass(ctx, s.pause); err != nil {
+		return false, err
+	}
+	if s.late != nil {
+		s.fault = s.late(d.cluster.leaders(ctx))
+	}
+	in := &Incident{Name: s.fault.Name, Lost: len(s.fault.Lost), minority: s.fault.Minority(d.cfg.Sites)}
+	if err := d.hurt(ctx, s, in); err != nil {
+		return false, err
+	}
+	d.view.line("%s: healing", s.fault.Name)
+	if err := s.fault.heal(ctx, d.cluster); err != nil {
+		return false, fmt.Errorf("drill: after %s: %w", s.fault.Name, err)
+	}
+	settled := d.cluster.Settle(ctx)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	in.Settled = d.rec.now()
+	if in.unhealed = settled != nil; in.unhealed {
+		d.find(5, fmt.Sprintf("slow: after %s %v", s.fault.Name, settled))
+	} else if err := d.untilBack(ctx, in.Settled); err != nil {
+		return false, err
+	}
+	d.measure(in, s.fault)
+	d.view.line("%s", in)
+	d.probes.release()
+	if settled != nil {
+		return false, nil
+	}
+	gone := d.load.Spotcheck(ctx, spotchecks)
+	for _, f := range gone {
+		d.find(promiseOf(f), f)
+	}
+	return len(gone) == 0, nil
+}
+
+// hurt is the first half of a step, until the sites are to come back.
+func (d *drill) hurt(ctx context.Context, s step, in *Incident) error {
+	lost := make([]string, len(s.fault.Lost))
+	for i, site := range s.fault.Lost {
+		lost[i] = d.cluster.Sites[site].URL()
+	}
+	if err := d.probes.avoid(lost...); err != nil {
+		return err
+	}
+	if s.fault.prepare != nil {
+		d.view.line("%s: preparing", s.fault.Name)
+		if err := s.fault.prepare(ctx, d.cluster); err != nil {
+			return fmt.Errorf("drill: before %s: %w", s.fault.Name, err)
+		}
+	}
+	in.leaders = d.cluster.leaders(ctx)
+	in.At = d.rec.now()
+	d.view.line("%s", s.fault.Name)
+	if err := s.fault.inject(ctx, d.cluster); err != nil {
+		return fmt.Errorf("drill: %s: %w", s.fault.Name, err)
+	}
+	if err := d.pass(ctx, s.hold); err != nil {
+		return err
+	}
+	if in.minority {
+		if err := d.untilBack(ctx, in.At); err != nil {
+			return err
+		}
+	} else if n := len(s.fault.Lost); n > 0 && n < d.cfg.Sites {
+		d.find(6, d.survivors(ctx, s.fault)...)
+	}
+	in.Healed = d.rec.now()
+	return nil
+}
+
+// backWithin bounds how long the drill waits for probes before it goes on without them; they are measured all the same.
+const backWithin = 30 * time.Second
+
+// untilBack waits until every probe has worked after a moment.
+func (d *drill) untilBack(ctx context.Context, at time.Duration) error {
+	for end := d.rec.now() + backWithin; d.rec.now() < end; {
+		waiting := slices.ContainsFunc(slices.Concat(d.probes.writers, d.probes.readers), func(p *prober) bool {
+			_, ok := back(p.all(), at)
+			return !ok
+		})
+		if !waiting {
+			return nil
+		}
+		if err := rest(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find adds findings about one promise.
+func (d *drill) find(promise int, texts ...string) {
+	for _, t := range texts {
+		d.report.Findings = append(d.report.Findings, Finding{Promise: promise, Text: t})
+	}
+}
+
+// judge ends the load and checks everything.
+func (d *drill) judge(ctx context.Context) error {
+	d.moving.end()
+	d.load.Stop()
+	d.probes.halt()
+	d.contest.end()
+	if err := d.cluster.Settle(ctx); err != nil {
+		d.find(5, "slow: at the end "+err.Error())
+	}
+	d.report.calls = d.rec.all()
+	findings := d.findings(ctx)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, s := range d.cluster.Sites {
+		complaints, err := s.complaints()
+		if err != nil {
+			return err
+		}
+		findings = append(findings, complaints...)
+	}
+	for _, f := range findings {
+		d.find(promiseOf(f), f)
+	}
+	d.report.judged = true
+	d.report.Load, d.report.Probes = d.load.History.Summary(), d.probes.History.Summary()
+	d.report.Operations = len(d.contest.ops)
+	return nil
+}
+
+// judgeWithin bounds the reading of everything at every site.
+const judgeWithin = 5 * time.Minute
+
+// findings are those of all checks that ask the sites.
+func (d *drill) findings(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, judgeWithin)
+	defer cancel()
+	var findings []string
+	findings = append(findings, d.load.Judge(ctx, d.cluster.URLs()...)...)
+	findings = append(findings, d.probes.judge(ctx)...)
+	findings = append(findings, d.contest.judge(ctx)...)
+	findings = append(findings, d.cluster.compareDigests(ctx)...)
+	for _, s := range d.cluster.Sites {
+		st, err := s.Status(ctx)
+		if err != nil {
+			findings = append(findings, fmt.Sprintf("refused: status of %s: %v", s.Name, err))
+		} else if st.Failures > 0 {
+			findings = append(findings, fmt.Sprintf("%s counts %d proposals that failed through a bug", s.Name, st.Failures))
+		}
+	}
+	return findings
+}
+
+// movers are the clients of the load, which wander between sites without a reason, as phones do.
+type movers struct {
+	urls []string
+
+	mu      sync.Mutex
+	all     []interface{ Move(string) error }
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// moveEvery is the longest time between two moves of somebody.
+const moveEvery = 600 * time.Millisecond
+
+func (m *movers) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.all)
+}
+
+func (m *movers) add(rt interface{ Move(string) error }) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.all = append(m.all, rt)
+}
+
+func (m *movers) start(seed uint64) {
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
+	rng := rand.New(rand.NewPCG(seed, 77)) //nolint:gosec // repeatable on purpose
+	m.running.Go(func() {
+		for rest(ctx, time.Duration(rng.Int64N(int64(moveEvery)))) == nil {
+			m.mu.Lock()
+			who := m.all[rng.IntN(len(m.all))]
+			m.mu.Unlock()
+			_ = who.Move(m.urls[rng.IntN(len(m.urls))]) // one of its sites
+		}
+	})
+}
+
+func (m *movers) end() {
+	if m.stop != nil {
+		m.stop()
+	}
+	m.running.Wait()
+}

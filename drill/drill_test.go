@@ -1,0 +1,114 @@
+package drill_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bongsu/drill"
+	"bongsu/harness"
+)
+
+// binaries is where the program is built.
+var binaries string
+
+func TestMain(m *testing.M) {
+	var err error
+	if binaries, err = os.MkdirTemp("", "bongsu-drill"); err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	os.RemoveAll(binaries)
+	os.Exit(status)
+}
+
+// built is the program, built at most once for a run of the tests.
+var built = sync.OnceValues(func() (string, error) { return harness.Build(context.Background(), "..", binaries) })
+
+// program is the path of the program under test: BONGSU_BIN, or this tree's.
+func program(t *testing.T) string {
+	t.Helper()
+	if bin := os.Getenv("BONGSU_BIN"); bin != "" {
+		if _, err := os.Stat(bin); err != nil { // also tells the go command that the result depends on it
+			t.Fatal(err)
+		}
+		return bin
+	}
+	bin, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// run drills, and shows what it said when the test fails.
+func run(t *testing.T, cfg drill.Config) *drill.Report {
+	t.Helper()
+	dir := t.TempDir()
+	cfg.Bin, cfg.Short, cfg.Dir, cfg.Report = program(t), true, filepath.Join(dir, "sites"), filepath.Join(dir, "report.html")
+	var out strings.Builder
+	report, err := drill.Run(t.Context(), cfg, &out)
+	t.Log(out.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page, err := os.ReadFile(cfg.Report); err != nil || !strings.Contains(string(page), "</html>") {
+		t.Errorf("the report: %v", err)
+	}
+	return report
+}
+
+// sound fails the test with what a drill found.
+func sound(t *testing.T, report *drill.Report) {
+	t.Helper()
+	for _, f := range report.Findings {
+		t.Error(f)
+	}
+}
+
+// A site burns and comes back, then all are killed: every promise is kept. The times that are promised are measured, and
+// asserted with room for a machine that does other things, too.
+func TestDrill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a drill takes a while")
+	}
+	report := run(t, drill.Config{WritesBack: patience, ClientsBack: patience, Stall: patience})
+	sound(t, report)
+	if len(report.Incidents) != 2 || len(report.Incidents[0].Partitions) == 0 {
+		t.Errorf("%d incidents", len(report.Incidents))
+	}
+}
+
+// patience is what a busy machine may take for what takes a second.
+const patience = 15 * time.Second
+
+// BONGSU_DRILL names scenarios that are drilled as well, with commas between them, or "all".
+func TestDrillScenarios(t *testing.T) {
+	text := os.Getenv("BONGSU_DRILL")
+	if text == "" {
+		t.Skip("BONGSU_DRILL names no scenario")
+	}
+	if text == "all" {
+		text = drill.Vars()["enum_scenarios"]
+	}
+	for name := range strings.SplitSeq(text, ",") {
+		name = strings.TrimSpace(name)
+		t.Run(name, func(t *testing.T) { sound(t, run(t, drill.Config{Scenario: name, Netns: name == "cuts"})) })
+	}
+}
+
+// A drill that could not fail would prove nothing: a loss that is planted is found.
+func TestDrillFindsPlantedLoss(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a drill takes a while")
+	}
+	report := run(t, drill.Config{Scenario: "rolling", Sites: 1, Plant: "rollback"})
+	if !slices.ContainsFunc(report.Findings, func(f drill.Finding) bool { return f.Promise == 1 && strings.HasPrefix(f.Text, "lost:") }) {
+		t.Errorf("the loss was not found: %q", report.Findings)
+	}
+}

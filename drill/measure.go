@@ -1,0 +1,214 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"bongsu/harness"
+)
+
+// Incident is one fault and what it did to the service. Times are since the drill began.
+type Incident struct {
+	Name    string        `json:"name"`
+	At      time.Duration `json:"at_ns"`
+	Healed  time.Duration `json:"healed_ns"`  // the lost sites were started again
+	Settled time.Duration `json:"settled_ns"` // all sites had what any had
+	Lost    int           `json:"lost"`       // sites
+
+	Partitions []Recovery      `json:"partitions"`
+	Clients    []time.Duration `json:"clients_ns"` // of the lost sites: until they read elsewhere
+
+	leaders  []string
+	minority bool
+	unhealed bool // the sites did not become well again within settleWithin
+}
+
+// Recovery is what an incident did to the writes of one partition.
+type Recovery struct {
+	Partition int           `json:"partition"`
+	Led       bool          `json:"led"`       // a lost site led it
+	Known     bool          `json:"known"`     // whether it is known who led it
+	Back      time.Duration `json:"back_ns"`   // until a write that began after the loss was acknowledged
+	Gap       time.Duration `json:"gap_ns"`    // longest time between two acknowledgements while the site was away
+	Return    time.Duration `json:"return_ns"` // the same while it came back
+}
+
+func (in *Incident) String() string {
+	if !in.minority || in.unhealed {
+		return fmt.Sprintf("%s: healed: %s", in.Name, in.HealedIn())
+	}
+	back, gap := in.worst()
+	return fmt.Sprintf("%s: writes back after %v (others paused %v), clients after %v, healed: %s, pause at the return %v", in.Name,
+		short(back), short(gap), short(longest(in.Clients)), in.HealedIn(), short(in.stall()))
+}
+
+// worst are the longest time until writes were back, and the longest interruption of a partition that was not led by the lost.
+func (in *Incident) worst() (back, others time.Duration) {
+	for _, p := range in.Partitions {
+		back = max(back, p.Back)
+		if p.Known && !p.Led {
+			others = max(others, p.Gap)
+		}
+	}
+	return back, others
+}
+
+// stall is the longest pause of writes while the sites came back.
+func (in *Incident) stall() time.Duration {
+	var all []time.Duration
+	for _, p := range in.Partitions {
+		all = append(all, p.Return)
+	}
+	return longest(all)
+}
+
+func longest(all []time.Duration) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	return slices.Max(all)
+}
+
+// short is a duration for people.
+func short(d time.Duration) time.Duration {
+	if d > 10*time.Second {
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Millisecond)
+}
+
+// measure takes from the probes what an incident did, and finds what took too long.
+func (d *drill) measure(in *Incident, f *Fault) {
+	lost := map[string]bool{}
+	for _, i := range f.Lost {
+		lost[d.cluster.Sites[i].Name] = true
+	}
+	now := d.rec.now()
+	for i, w := range d.probes.writers {
+		r := Recovery{Partition: i}
+		if i < len(in.leaders) && in.leaders[i] != "" {
+			r.Known, r.Led = true, lost[in.leaders[i]]
+		}
+		samples := w.all()
+		var ok bool
+		if r.Back, ok = back(samples, in.At); !ok {
+			r.Back = now - in.At
+		}
+		r.Gap, r.Return = gap(samples, in.At, in.Healed), gap(samples, in.Healed, now)
+		in.Partitions = append(in.Partitions, r)
+	}
+	for _, r := range d.probes.readers {
+		if !slices.ContainsFunc(f.Lost, func(i int) bool { return d.cluster.Sites[i].URL() == r.home }) {
+			continue
+		}
+		took, ok := back(r.all(), in.At)
+		if !ok {
+			took = now - in.At
+		}
+		in.Clients = append(in.Clients, took)
+	}
+	d.report.Incidents = append(d.report.Incidents, in)
+	if in.minority {
+		d.find(5, in.tooSlow(d.cfg)...)
+	}
+}
+
+// tooSlow says what took longer than promised.
+func (in *Incident) tooSlow(cfg Config) []string {
+	var findings []string
+	check := func(is, most time.Duration, what string, args ...any) {
+		if most > 0 && is > most {
+			findings = append(findings, fmt.Sprintf("slow: %s: %s took %v, promised are %v", in.Name, fmt.Sprintf(what, args...), short(is), most))
+		}
+	}
+	for _, p := range in.Partitions {
+		check(p.Back, cfg.WritesBack, "until partition %d took writes again it", p.Partition)
+		check(p.Return, cfg.Stall, "while the site came back a pause of partition %d", p.Partition)
+		if p.Known && !p.Led {
+			check(p.Gap, cfg.Interruption, "the interruption of partition %d, which the lost site did not lead,", p.Partition)
+		}
+	}
+	for _, c := range in.Clients {
+		check(c, cfg.ClientsBack, "until a client of the lost site could read it")
+	}
+	return findings
+}
+
+// survivors asks every site that is left when a majority is gone: it must read, and say plainly that it cannot write. Sites that
+// have no data yet are asked nothing.
+func (d *drill) survivors(ctx context.Context, f *Fault) []string {
+	var findings []string
+	w := d.probes.writers[0]
+	for i, s := range d.cluster.Sites {
+		if !s.Up() || slices.Contains(f.Wipe, i) {
+			continue
+		}
+		c := w.c.As(s.URL())
+		defer c.Close()
+		one, cancel := context.WithTimeout(ctx, refuseWithin)
+		defer cancel()
+		var page harness.Page
+		if err := c.Do(one, http.MethodGet, harness.Path("v3", "rooms", w.room, "messages")+"?dir=b", nil, &page); err != nil || len(page.Chunk) == 0 {
+			findings = append(findings, fmt.Sprintf("survivor: %s does not read: %v", s.Name, err))
+		}
+		var e *harness.Error
+		path := harness.Path("v3", "rooms", w.room, "send", "m.room.message", fmt.Sprint("alone", d.rec.now().Nanoseconds()))
+		err := c.Do(one, http.MethodPut, path, map[string]string{"msgtype": "m.text", "body": "is anybody there?"}, nil)
+		switch {
+		case err == nil:
+			findings = append(findings, fmt.Sprintf("survivor: %s acknowledged a write without a majority", s.Name))
+		case !errors.As(err, &e):
+			findings = append(findings, fmt.Sprintf("survivor: %s does not say within %v that it cannot write: %v", s.Name, refuseWithin, err))
+		case e.Status != http.StatusServiceUnavailable || !strings.HasPrefix(e.Code, "M_") || e.RetryAfter <= 0:
+			findings = append(findings, fmt.Sprintf("survivor: %s refuses a write with %v, retry after %v", s.Name, e, e.RetryAfter))
+		}
+	}
+	return findings
+}
+
+// refuseWithin is how long a site without a majority may take to say so.
+const refuseWithin = 30 * time.Second
+
+// Number is the place of the incident in the report, from 1.
+func (in *Incident) Number(i int) int { return i + 1 }
+
+// WritesBack and the others are the cells of the report's table.
+func (in *Incident) WritesBack() string {
+	if !in.minority {
+		return "–"
+	}
+	back, _ := in.worst()
+	return short(back).String()
+}
+
+// ClientsBack is how long the slowest client took.
+func (in *Incident) ClientsBack() string {
+	if !in.minority || len(in.Clients) == 0 {
+		return "–"
+	}
+	return short(longest(in.Clients)).String()
+}
+
+// Away is how long the sites were lost.
+func (in *Incident) Away() string { return short(in.Healed - in.At).String() }
+
+// HealedIn is how long it took until all sites had everything.
+func (in *Incident) HealedIn() string {
+	if in.unhealed {
+		return "never"
+	}
+	return short(in.Settled - in.Healed).String()
+}
+
+// AtReturn is the longest pause of writes at the return.
+func (in *Incident) AtReturn() string {
+	if !in.minority {
+		return "–"
+	}
+	return short(in.stall()).String()
+}

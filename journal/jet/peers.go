@@ -1,0 +1,129 @@
+package jet
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bongsu/journal"
+)
+
+// The engines know their routes, and not whether the others have theirs. So each site says now and then whether it hears all
+// others; routes are one hop, so whoever is heard is connected.
+const (
+	helloEvery   = 500 * time.Millisecond
+	heardWithin  = 2 * time.Second
+	helloSubject = "sites"
+)
+
+// hello is what a site says of itself.
+type hello struct {
+	Site     string `json:"site"`
+	Complete bool   `json:"complete"` // it hears all others, and may lead
+}
+
+// peers are the other sites as heard from here.
+type peers struct {
+	others []string
+
+	mu    sync.Mutex
+	heard map[string]heard
+}
+
+type heard struct {
+	at       time.Time
+	complete bool
+}
+
+func newPeers(c *Cluster) *peers {
+	others := slices.DeleteFunc(slices.Clone(c.Sites), func(s string) bool { return s == c.Site })
+	return &peers{others: others, heard: map[string]heard{}}
+}
+
+func (h *peers) note(msg *nats.Msg) {
+	var m hello
+	if json.Unmarshal(msg.Data, &m) != nil || !slices.Contains(h.others, m.Site) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard[m.Site] = heard{time.Now(), m.Complete}
+}
+
+// silent are the other sites that were not heard lately.
+func (h *peers) silent() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var silent []string
+	for _, s := range h.others {
+		if time.Since(h.heard[s].at) > heardWithin {
+			silent = append(silent, s)
+		}
+	}
+	return silent
+}
+
+// complete reports whether all sites hear all sites.
+func (h *peers) complete() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.others {
+		if l := h.heard[s]; !l.complete || time.Since(l.at) > heardWithin {
+			return false
+		}
+	}
+	return true
+}
+
+// greet says hello to the other sites and hears theirs until the journal is closed.
+func (j *Journal) greet() {
+	stop, err := j.subscribe(helloSubject, j.peers.note)
+	if err != nil {
+		return // closed
+	}
+	defer stop()
+	tick := time.NewTicker(helloEvery)
+	defer tick.Stop()
+	for {
+		data, err := json.Marshal(hello{j.cfg.Cluster.Site, len(j.peers.silent()) == 0 && !j.draining.Load()})
+		if err == nil {
+			err = j.publish(helloSubject, data)
+		}
+		if err != nil {
+			j.log.Debug("the other sites were not greeted", "err", err)
+		}
+		select {
+		case <-j.ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// leaderless is why nothing can be appended over several sites, or nil.
+func (j *Journal) leaderless() error {
+	k := j.cfg.Cluster
+	if k == nil {
+		return nil
+	}
+	silent := j.peers.silent()
+	if len(k.Sites)-len(silent) < k.quorum() {
+		return fmt.Errorf("%w: this site cannot hear %s, and %d of %d sites must be connected", errNoQuorum,
+			strings.Join(silent, ", "), k.quorum(), len(k.Sites))
+	}
+	for p := range j.cfg.Partitions {
+		if s := j.seen(journal.Partition(p)); s.leader == "" {
+			why := "the sites are electing one, which takes seconds"
+			if !s.here {
+				why = "this site has no replica of it yet"
+			}
+			return fmt.Errorf("%w: partition %d has no leader; %s", errNoQuorum, p, why)
+		}
+	}
+	return nil
+}

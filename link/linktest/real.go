@@ -1,0 +1,63 @@
+package linktest
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"bongsu/clock"
+	"bongsu/link"
+)
+
+// Open links sites by real links, with certificates of an authority that is made for it, until the end of the test.
+func Open(t testing.TB, names ...string) map[string]*link.Link {
+	t.Helper()
+	authority, err := link.NewAuthority("test", clock.System{}.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := map[string]string{}
+	for _, name := range names {
+		addrs[name] = freeAddr(t)
+	}
+	links := map[string]*link.Link{}
+	for _, name := range names {
+		cert, key, err := authority.Issue(name, clock.System{}.Now().Add(-time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		credentials, err := link.NewCredentials(authority.Certificate(), cert, key, names, clock.System{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := link.Config{Site: name, Cluster: "test", Listen: addrs[name], Credentials: credentials}
+		for _, other := range names {
+			if other != name {
+				cfg.Peers = append(cfg.Peers, link.Peer{Site: other, Addr: addrs[other]})
+			}
+		}
+		l, err := link.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := l.Close(); err != nil {
+				t.Errorf("link of %s: %v", name, err)
+			}
+		})
+		links[name] = l
+	}
+	return links
+}
+
+// freeAddr is an address on which nobody listens.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	var lc net.ListenConfig
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() //nolint:errcheck // nothing was done with it
+	return ln.Addr().String()
+}
