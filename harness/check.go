@@ -119,7 +119,7 @@ func Differ(siteA string, a *Truth, siteB string, b *Truth) []string {
 	}
 	for _, uri := range union(a.Files, b.Files) {
 		if a.Files[uri] != b.Files[uri] {
-			find("the file %s has other bytes", uri)
+			findings = append(findings, fmt.Sprintf("damaged: the file %s has other bytes at %s than at %s", uri, siteB, siteA))
 		}
 	}
 	for _, client := range union(a.Joined, b.Joined) {
