@@ -187,4 +187,3 @@ func TestSalvageLive(t *testing.T) {
 		}
 	}
 }
-
