@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,7 @@ type Recovery struct {
 	scratch string
 	stopped *jet.Stopped
 	rows    *kv.DB
+	applied []journal.Position // by the rows as they were found
 	replica *replica.Replica
 	cut     *replica.Cut
 }
@@ -41,14 +43,17 @@ type Recovery struct {
 // RecoveredPart is what there is of one partition.
 type RecoveredPart struct {
 	jet.Holding
+	Rows journal.Position // up to here the site had applied it
 	Used journal.Position // up to where it fits the other partitions
 }
 
 // Promised is how many of the records that are used were promised by this site and may or may not have been acknowledged.
-func (p RecoveredPart) Promised() int { return int(max(p.Used, p.Applied) - p.Applied) }
+func (p RecoveredPart) Promised() int {
+	return int(max(p.Used, p.Applied, p.Rows) - max(p.Applied, p.Rows))
+}
 
 // LeftOut is how many records are there and do not fit the other partitions.
-func (p RecoveredPart) LeftOut() int { return int(p.Last - p.Used) }
+func (p RecoveredPart) LeftOut() int { return int(max(p.Last, p.Rows, p.Used) - p.Used) }
 
 // fitPatience is how long partitions are waited for that do not fit together, when no more records can come.
 const fitPatience = 10 * time.Millisecond
@@ -91,8 +96,31 @@ func openStopped(cfg config.Config, scratch string) (*Recovery, error) {
 			return r, err
 		}
 	}
-	r.rows, err = kv.Open(kv.Config{Dir: filepath.Join(scratch, "rows")})
-	return r, err
+	if r.rows, err = kv.Open(kv.Config{Dir: filepath.Join(scratch, "rows")}); err != nil {
+		return r, fmt.Errorf("the rows of this site cannot be read: %w; move %s aside, and they are made from checkpoints and the journal", err, rows)
+	}
+	return r, r.trustRows()
+}
+
+// trustRows lets rows stand that go further than the journal's records do that are known to have been kept by a quorum: what was
+// applied was kept by one. If the records behind are others, it is they that never were.
+func (r *Recovery) trustRows() (err error) {
+	defer kv.Recover(&err)
+	for p := range journal.Partition(r.stopped.Partitions()) { //nolint:gosec // at most 64
+		pos, record, ok := replica.Applied(r.rows, p)
+		r.applied = append(r.applied, pos)
+		if !ok || pos <= r.stopped.Holds(p).Applied {
+			continue
+		}
+		e, err := r.stopped.Read(context.Background(), p, pos)
+		switch {
+		case errors.Is(err, io.EOF) || err == nil && sha256.Sum256(e.Data) != record:
+			r.stopped.Rest(p, pos)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
 }
 
 // lockStopped takes the lock of a data directory, which no process may hold.
@@ -121,7 +149,7 @@ func (r *Recovery) fit(ctx context.Context) error {
 		case err == nil:
 			r.cut = cut
 			for p, pos := range cut.Positions() {
-				r.Parts = append(r.Parts, RecoveredPart{r.stopped.Holds(journal.Partition(p)), pos}) //nolint:gosec // at most 64
+				r.Parts = append(r.Parts, RecoveredPart{r.stopped.Holds(journal.Partition(p)), r.applied[p], pos}) //nolint:gosec // at most 64
 			}
 			return nil
 		case ctx.Err() != nil || !errors.As(err, &gap):
@@ -153,10 +181,11 @@ func (r *Recovery) endBefore(ctx context.Context, gap *replica.Gap) error {
 		return err
 	}
 	found := errors.New("found")
-	lost := fmt.Errorf("%w, and the record where that began is no longer in the journal: restore from a backup", gap)
-	if first > end {
-		return lost
+	if first > end { // the rows go further than the journal does, and too far for the others
+		r.stopped.End(p, r.stopped.Holds(p).Last)
+		return nil
 	}
+	lost := fmt.Errorf("%w, and the record where that began is no longer in the journal: restore from a backup", gap)
 	err = r.stopped.Follow(ctx, p, first-1, func(e journal.Entry) error {
 		if gap.Opens(e.Data) {
 			r.stopped.End(p, e.Pos-1)

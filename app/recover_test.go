@@ -190,3 +190,50 @@ func TestRecoverFits(t *testing.T) {
 		t.Errorf("%d records were left out elsewhere; %d times the slow partition was used whole", leftOut, whole)
 	}
 }
+
+// TestRecoverFromRows: what a site had applied stands, also where its own journal has not come as far, or holds another record that was
+// never kept.
+func TestRecoverFromRows(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, settings(filepath.Join(root, "running")))
+	token := register(t, s, "amy")
+	room := call(t, s, token, "POST", "/_matrix/client/v3/createRoom", `{"name":"hill"}`)["room_id"].(string)
+	say(t, s, token, room, "early")
+	if err := os.CopyFS(filepath.Join(root, "journal"), os.DirFS(filepath.Join(root, "running", "journal"))); err != nil {
+		t.Fatal(err)
+	}
+	late := say(t, s, token, room, "late")
+	shut(t, s)
+	data := filepath.Join(root, "running")
+	if err := os.Rename(filepath.Join(data, "journal"), filepath.Join(root, "whole")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(root, "journal"), filepath.Join(data, "journal")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenRecovery(t.Context(), settings(data), filepath.Join(root, "scratch"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	further := 0
+	for p, part := range r.Parts {
+		if part.Used != part.Rows || part.Promised() != 0 || part.LeftOut() != 0 {
+			t.Errorf("partition %d: %+v", p, part)
+		}
+		if part.Used > part.Last {
+			further++
+		}
+	}
+	if further == 0 {
+		t.Error("no rows went further than the journal: the test is worth nothing")
+	}
+	_, err = r.Write(t.Context(), filepath.Join(root, "seed"), time.Unix(1, 0), nil)
+	if err = errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	restore(t, filepath.Join(root, "seed"), filepath.Join(root, "next"))
+	s = open(t, settings(filepath.Join(root, "next")))
+	if again := say(t, s, token, room, "late"); again != late {
+		t.Errorf("a retry of %s got %s", late, again)
+	}
+}

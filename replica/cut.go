@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,12 @@ func (r *Replica) Cut(ctx context.Context) (_ *Cut, err error) {
 			return nil, err
 		}
 	}
+}
+
+// Applied is the position that rows hold of partition p, and the hash of the record there; it reports false when they hold none.
+func Applied(rows kv.Reader, p journal.Partition) (pos journal.Position, record [sha256.Size]byte, ok bool) {
+	a, ok := decodeApplied(rows.Get(appliedKey(p)))
+	return a.pos, a.record, ok
 }
 
 // Gap is where two partitions do not fit together.

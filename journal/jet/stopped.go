@@ -32,6 +32,7 @@ type stopped struct {
 	first, last journal.Position // of the records that the engine had applied
 	tail        [][]byte         // frames of those behind, in the books
 	end         journal.Position // what is shown ends here
+	rests       journal.Position // rows hold everything up to here, and nothing else is shown; 0: there is no need
 	damage      error            // why it does not go on
 }
 
@@ -123,8 +124,13 @@ func (s *Stopped) Holds(p journal.Partition) Holding {
 
 // End makes p end at pos, as if there were nothing behind. No call may be under way.
 func (s *Stopped) End(p journal.Partition, pos journal.Position) {
-	s.parts[p].end = min(pos, s.parts[p].all())
+	pt := &s.parts[p]
+	pt.end, pt.rests = min(pos, pt.all()), 0
 }
+
+// Rest makes p begin and end behind pos, empty: for rows that go further than what can be read here. A site may apply records that
+// another one gave to it before its own engine has them. End undoes it.
+func (s *Stopped) Rest(p journal.Partition, pos journal.Position) { s.parts[p].rests = pos }
 
 // Partitions implements journal.Journal.
 func (s *Stopped) Partitions() int { return len(s.parts) }
@@ -147,7 +153,16 @@ func (s *Stopped) Bounds(_ context.Context, p journal.Partition) (first, last jo
 	if err := journal.CheckPartition(len(s.parts), p); err != nil {
 		return 0, 0, err
 	}
-	return s.parts[p].first, s.parts[p].end, nil
+	first, last = s.parts[p].shown()
+	return first, last, nil
+}
+
+// shown is what is shown of the partition.
+func (s *stopped) shown() (first, last journal.Position) {
+	if s.rests > 0 {
+		return s.rests + 1, s.rests
+	}
+	return s.first, s.end
 }
 
 var errFoundIt = errors.New("enough")
@@ -158,10 +173,10 @@ func (s *Stopped) Read(ctx context.Context, p journal.Partition, pos journal.Pos
 		return e, err
 	}
 	pt := &s.parts[p]
-	switch {
-	case pos < pt.first:
+	switch first, last := pt.shown(); {
+	case pos < first:
 		return e, journal.ErrTrimmed
-	case pos > pt.end:
+	case pos > last:
 		return e, io.EOF
 	}
 	err = pt.walk(ctx, p, pos, func(got journal.Entry) error {
@@ -180,11 +195,13 @@ func (s *Stopped) Follow(ctx context.Context, p journal.Partition, after journal
 		return err
 	}
 	pt := &s.parts[p]
-	if after+1 < pt.first {
+	switch first, last := pt.shown(); {
+	case after+1 < first:
 		return journal.ErrTrimmed
-	}
-	if err := pt.walk(ctx, p, after+1, fn); err != nil {
-		return err
+	case after < last:
+		if err := pt.walk(ctx, p, after+1, fn); err != nil {
+			return err
+		}
 	}
 	select {
 	case <-ctx.Done():
