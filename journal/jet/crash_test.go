@@ -28,7 +28,7 @@ const crashDir = "JET_CRASH_DIR"
 
 // sideBySide is how many of the tests run at a time that allow it: those of clusters, which spend their time waiting for elections and
 // not computing.
-const sideBySide = "6"
+const sideBySide = "4"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
