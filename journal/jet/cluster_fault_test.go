@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +54,7 @@ func playSite(config string) error {
 // child is a site in a process of its own.
 type child struct {
 	cmd *exec.Cmd
-	in  interface{ Close() error }
+	in  io.Closer // its end stops the site in good order
 }
 
 // spawn starts a site in a process of its own; others must run too if the cluster is new. It does not wait.
