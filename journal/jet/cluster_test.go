@@ -233,6 +233,7 @@ func TestClusterContract(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
+		Sites:   true,
 		Appends: 100,
 	})
 }

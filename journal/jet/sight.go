@@ -10,7 +10,7 @@ import (
 	"bongsu/journal"
 )
 
-// lookEvery is how often the clustered engine's view of the partitions is taken.
+// sightEvery is how often the clustered engine's view of the partitions is taken.
 const sightEvery = 100 * time.Millisecond
 
 // sight is what the engine of this site shows of one partition, without asking anybody else. A replica applies only what a quorum
