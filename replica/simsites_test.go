@@ -179,7 +179,7 @@ func (s *siteSim) start(site *simSite) {
 		site.j.Lead(journal.Partition(p), s.rng.IntN(2) == 0) // nobody, one or several
 	}
 	cfg := replica.Config{DB: site.db, Journal: s.plant.journal(site.j), Machines: []replica.Machine{s.plant.machine(site.name)}, Rules: 2,
-		Site: site.name, Boot: s.boot, Sites: s.names, Queue: 64 << 10, Checkpoint: s.checkpoint,
+		Site: site.name, Boot: s.plant.boot(s.boot), Sites: s.names, Queue: 64 << 10, Checkpoint: s.checkpoint,
 		Clock: clock.Func(func() time.Time {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -475,12 +475,14 @@ func (s *siteSim) read(r *replica.Replica, name string) (n int64, up bool) {
 
 // insist repeats a write until it has a verdict, and reports whether it was accepted.
 func (s *siteSim) insist(rng *rand.Rand, p replica.Proposal) bool {
-	for {
+	for begun := time.Now(); time.Since(begun) < 10*time.Minute; {
 		if accepted, ok := s.try(rng, p); ok {
 			return accepted
 		}
 		time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
 	}
+	s.fault("%s %s had no verdict for ten minutes", p.Kind, p.Body)
+	return false
 }
 
 // try makes a write at some site; ok: there is a verdict.
