@@ -17,6 +17,9 @@ import (
 func TestModel(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(2000)
+	if testing.Short() {
+		seeds = 200
+	}
 	if s := os.Getenv("BONGSU_MODEL_SEEDS"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
