@@ -392,6 +392,7 @@ func TestBurn(t *testing.T) {
 
 // TestSecondBurn: while the first burned site is being filled it cannot vouch for the second.
 func TestSecondBurn(t *testing.T) {
+	t.Parallel()
 	w, _, chuncheon, seoul := founded(t)
 	seoul.burn()
 	seoul.fill = make(chan struct{})
@@ -405,6 +406,7 @@ func TestSecondBurn(t *testing.T) {
 
 // TestDamage: what is damaged is not thrown away before the others have shown that they hold it.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	w, busan, _, seoul := founded(t)
 	seoul.kill()
 	busan.kill()
@@ -432,6 +434,7 @@ func TestDamage(t *testing.T) {
 
 // TestStaleCopy puts back an older copy of a site's disk.
 func TestStaleCopy(t *testing.T) {
+	t.Parallel()
 	w, busan, _, seoul := founded(t)
 	copied, err := os.ReadFile(filepath.Join(seoul.dir, memoryFile))
 	if err != nil {
@@ -497,6 +500,7 @@ func TestCopyOfTheLastRun(t *testing.T) {
 
 // TestStaleCopyFoundLate: the only site that knew better could not be asked.
 func TestStaleCopyFoundLate(t *testing.T) {
+	t.Parallel()
 	w, busan, chuncheon, seoul := founded(t)
 	old, err := os.ReadFile(filepath.Join(seoul.dir, memoryFile))
 	if err != nil {
@@ -552,6 +556,7 @@ func TestOlderEpochIsRefused(t *testing.T) {
 
 // TestOldProcessStillRuns: a machine that was thought dead and replaced.
 func TestOldProcessStillRuns(t *testing.T) {
+	t.Parallel()
 	w, busan, _, seoul := founded(t)
 	second := &site{w: w, name: "seoul", dir: t.TempDir(), state: Empty, log: &buffer{}}
 	second.link = second.openLink("127.0.0.1:0")
@@ -584,6 +589,7 @@ func TestOldProcessStillRuns(t *testing.T) {
 }
 
 func TestFiveSites(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "busan", "chuncheon", "daegu", "jeju", "seoul")
 	for _, s := range w.sites {
 		s.start()

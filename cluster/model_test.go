@@ -15,7 +15,11 @@ import (
 // record that was acknowledged in earlier terms, and what is acknowledged must never differ from what was: that is the whole promise.
 // It holds however many sites burn, for with too few left nobody leads.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(2000)
+	if testing.Short() {
+		seeds = 200
+	}
 	if s := os.Getenv("BONGSU_MODEL_SEEDS"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
@@ -506,7 +510,7 @@ func (m *model) gossip(i int) (heard int) {
 // join opens a site's routes when enough others have noted its run.
 func (m *model) join(i int, v view, empty bool) {
 	n := m.nodes[i]
-	if newest := v.known(); newest >= n.boot {
+	if newest := v.known(); runNumber(newest) >= runNumber(n.boot) {
 		n.boot = (newest>>16 + 1) << 16
 	}
 	n.rec.Admitted, n.rec.Stale, n.rec.Founded, n.rec.Age = n.boot, false, true, v.age()+1
