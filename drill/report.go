@@ -24,7 +24,7 @@ type Report struct {
 	Plant      string      `json:"plant,omitempty"`
 	Caveat     string      `json:"caveat"`
 	Incidents  []*Incident `json:"incidents"`
-	Recovery   *Spread     `json:"recovery"` // until writes were back after the loss of a minority, over all partitions; nil: there was none
+	Recovery   *Spread     `json:"recovery"` // until writes were back after the loss of a minority, in partitions that a lost site led; nil: there was none
 	Promises   []Promise   `json:"promises"`
 	Findings   []Finding   `json:"findings"`
 	Load       string      `json:"load"`       // what the users did, in numbers
@@ -188,13 +188,15 @@ func (r *Report) tested(promise int) bool {
 	return true
 }
 
-// spread is over the losses of a minority.
+// spread is over the losses of a minority, and the partitions that a lost site led (or may have led): the others hardly notice.
 func spread(incidents []*Incident) *Spread {
 	var all []time.Duration
 	for _, in := range incidents {
 		if in.minority {
 			for _, p := range in.Partitions {
-				all = append(all, p.Back)
+				if p.Led || !p.Known {
+					all = append(all, p.Back)
+				}
 			}
 		}
 	}
