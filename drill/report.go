@@ -83,7 +83,7 @@ func promises() []Promise {
 
 // promiseOf is the promise that a finding of a check is about, by the word it begins with.
 func promiseOf(finding string) int {
-	word, rest, _ := strings.Cut(finding, ":")
+	word, _, _ := strings.Cut(finding, ":")
 	switch word {
 	case "lost", "damaged":
 		return 1
@@ -97,18 +97,16 @@ func promiseOf(finding string) int {
 		return 6
 	case "denied":
 		return 7
-	case "refused":
-		if deniesInWords(rest) {
-			return 7
-		}
-		return 2
 	case "digest":
 		return 8
 	}
-	if strings.HasPrefix(finding, "the log of") || strings.Contains(finding, "failed through a bug") {
+	switch {
+	case strings.HasPrefix(finding, "the log of") || strings.Contains(finding, "failed through a bug"):
 		return 8
+	case deniesInWords(finding):
+		return 7
 	}
-	return 2 // stuck, or something could not be read
+	return 2 // refused, stuck, or something could not be read
 }
 
 func deniesInWords(text string) bool {
