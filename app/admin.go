@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"bongsu/api/admin"
 	"bongsu/api/client"
@@ -22,7 +22,9 @@ const adminSocket = "admin.sock"
 
 // serveAdmin opens the operator's socket, which also shows what the process spends time and memory on (net/http/pprof). What is left of an earlier run is removed: the directory's lock is ours.
 func (s *Server) serveAdmin(ctx context.Context, data *dataDir) error {
-	routes := append(admin.Routes(s.accounts), admin.SiteRoutes(operator{s})...)
+	backups := newBackups(s, data.path)
+	s.onClose(backups.close)
+	routes := slices.Concat(admin.Routes(s.accounts), admin.SiteRoutes(operator{s}), admin.BackupRoutes(backups))
 	api, err := client.New(client.Config{Sessions: sessions{s.sessions}, Fresh: s.replica, State: s.replica, Clock: s.clock, Log: s.log}, routes)
 	if err != nil {
 		return err
@@ -63,13 +65,9 @@ func Administer(ctx context.Context, dir string, do func(*admin.Client) error) e
 		_ = conn.Close()
 		return do(admin.NewClient(path))
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "format.json"))
+	f, err := readFormat(dir)
 	if err != nil {
-		return fmt.Errorf("%s is not the data directory of a server: %w", dir, err)
-	}
-	var f format
-	if err := json.Unmarshal(text, &f); err != nil {
-		return fmt.Errorf("%s: format.json: %w", dir, err)
+		return err
 	}
 	if f.Cluster != "" {
 		return fmt.Errorf("no server runs on %s: a site of a cluster is asked while it runs; ask another one, or start this one", dir)

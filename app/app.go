@@ -29,6 +29,7 @@ import (
 	"bongsu/kv"
 	"bongsu/obs"
 	"bongsu/replica"
+	"bongsu/seed"
 )
 
 // rulesVersion is the newest version of the state machines' rules that this build knows. Raise it with every change of what
@@ -86,7 +87,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.W
 	case err = <-s.failed:
 		err = errors.Join(err, srv.Close())
 		<-served
-	case <-ctx.Done():
+	case <-s.running.Done():
 		log.Info("stopping: finishing what is in flight", "limit", cfg.API.ShutdownTimeout)
 		s.api.Drain()
 		end, cancel := context.WithTimeout(context.Background(), cfg.API.ShutdownTimeout)
@@ -120,9 +121,13 @@ type Server struct {
 	rows    *kv.DB
 	replica *replica.Replica
 	disk    *diskWatch
-	site    *site       // nil on a single node
-	plant   plant       // a weakness, in drills only
-	drained atomic.Bool // by the operator: clients should go elsewhere
+	first   *seed.First // how the data directory begins that was made from a backup
+	begun   atomic.Bool // that has been done; clients may be served
+	running context.Context
+	stop    context.CancelFunc // ends running, and with it the server, as a signal would
+	site    *site              // nil on a single node
+	plant   plant              // a weakness, in drills only
+	drained atomic.Bool        // by the operator: clients should go elsewhere
 	domains
 	closers []func() error // in the order of opening
 }
@@ -133,12 +138,18 @@ type engine interface {
 	journal.Bus
 	Leader(p journal.Partition) string // the site that leads p, "" when it is not known
 	Refusing() error                   // why an append would be refused now, or nil
-	Drain(ctx context.Context) error   // gives up what this site leads
+	Drain(ctx context.Context) error   // gives up what this site leads, and leads nothing more
+	Undrain()                          // lets it lead again
 }
 
 // Open builds a server and waits until its state has caught up with its journal.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, err error) {
-	s = &Server{cfg: cfg, log: log, clock: clock.System{}, failed: make(chan error, 1)}
+	s = &Server{cfg: cfg, log: log, failed: make(chan error, 1)}
+	if s.clock, err = machineClock(log); err != nil {
+		return nil, err
+	}
+	s.running, s.stop = context.WithCancel(ctx)
+	s.onClose(func() error { s.stop(); return nil })
 	s.started = s.clock.Now()
 	defer func() {
 		if err != nil {
@@ -151,6 +162,9 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 		return s, err
 	}
 	s.onClose(func() error { data.close(); return nil })
+	if err := s.readFirst(data); err != nil {
+		return s, err
+	}
 
 	if s.plant, err = planted(log); err != nil {
 		return s, err
@@ -178,7 +192,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 
 // openJournal opens the journal, and in a cluster the links to the other sites first.
 func (s *Server) openJournal(data *dataDir) error {
-	cfg := jet.Config{Dir: data.join("journal"), ServerName: s.cfg.Site, Partitions: s.cfg.Disk.Partitions,
+	cfg := jet.Config{Dir: data.join("journal"), ServerName: s.cfg.Site, Partitions: s.cfg.Disk.Partitions, First: s.first.Journal(),
 		Reserve: journalReserve(s.cfg.Disk), Budget: int64(s.cfg.Disk.DiskBudget), Log: s.log}
 	if s.cfg.Cluster.ID != "" {
 		return s.openSite(data, cfg)
@@ -230,7 +244,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 		Media:    client.Media{Service: s.media, MaxUpload: s.media.MaxUpload()},
 		Sync:     client.Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
 	}))
-	s.Handler = s.api
+	s.Handler = s.held(s.api)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bongsu/clock"
+	"bongsu/config"
 )
 
 // dataFormat is the version of the data directory's layout. A build opens its own version only.
@@ -27,6 +28,8 @@ const dataFormat = 1
 //	boot          number of the last run
 //	journal/      the truth
 //	member.json   in a cluster: what this site remembers of the others
+//	first.json    of one made from a backup, until its first start: how it begins
+//	sealed.json   the server was moved elsewhere and is not to be started here
 //	checkpoints/  copies of the state, from which other sites and this one can begin
 //	rows/         state, made from the journal
 //	blobs/        files that users uploaded
@@ -79,6 +82,9 @@ func (d *dataDir) checkFormat(want format) error {
 	want.Version = dataFormat
 	text, err := os.ReadFile(d.join("format.json"))
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(d.join("checkpoints")); err == nil {
+			return fmt.Errorf("%s is of a restore that was not finished: empty it and restore again", d.path)
+		}
 		entries, err := os.ReadDir(d.path)
 		if err != nil {
 			return fmt.Errorf("data directory: %w", err)
@@ -91,11 +97,7 @@ func (d *dataDir) checkFormat(want format) error {
 				return fmt.Errorf("%s holds %q but no format.json: it is not a data directory of Bongsu", d.path, name)
 			}
 		}
-		text, err := json.MarshalIndent(want, "", "  ")
-		if err != nil {
-			return err
-		}
-		return writeFile(d.join("format.json"), append(text, '\n'))
+		return d.writeFormat(want)
 	}
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -126,6 +128,21 @@ func (d *dataDir) checkFormat(want format) error {
 	return nil
 }
 
+// writeFormat makes the directory a data directory.
+func (d *dataDir) writeFormat(f format) error {
+	f.Version = dataFormat
+	text, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(d.join("format.json"), append(text, '\n'))
+}
+
+// formatOf is what the settings say of a data directory.
+func formatOf(c *config.Config) format {
+	return format{ServerName: c.ServerName, Site: c.Site, Cluster: c.Cluster.ID, Partitions: c.Disk.Partitions}
+}
+
 // nextBoot takes the number of this run; it is on disk before it is used.
 func (d *dataDir) nextBoot() error {
 	text, err := os.ReadFile(d.join("boot"))
@@ -139,11 +156,14 @@ func (d *dataDir) nextBoot() error {
 	} else {
 		// A site that begins with an empty disk may have had runs before, whose numbers are not known here. They began with an
 		// earlier time, and nobody starts a server every second.
-		d.boot = uint64(clock.System{}.Now().Unix()) << 16
+		d.boot = firstBoot()
 	}
 	_, err = d.raiseBoot(d.boot)
 	return err
 }
+
+// firstBoot is the number before the first run of a directory that does not know of any.
+func firstBoot() uint64 { return uint64(clock.System{}.Now().Unix()) << 16 }
 
 // raiseBoot takes a number for this run that is greater than above.
 func (d *dataDir) raiseBoot(above uint64) (uint64, error) {

@@ -23,6 +23,7 @@ import (
 type domains struct {
 	accounts *account.Service
 	sessions *account.Sessions
+	herald   *account.Herald
 	rooms    *room.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
@@ -33,6 +34,11 @@ type domains struct {
 	checkpoints *checkpoint.Keeper
 }
 
+// machines are the state machines of all domains.
+func machines() []replica.Machine {
+	return []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()}
+}
+
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
 func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	if err := s.openCheckpoints(data); err != nil {
@@ -41,9 +47,9 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.replica, err = replica.Open(ctx, replica.Config{
 		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Sites: s.sites(), Boot: data.boot,
 		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
-		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpointEvery,
+		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpoint.Every,
 		Snapshot: s.checkpoints.Take, Diverged: s.checkpoints.Distrust,
-		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine(), media.Machine()},
+		Machines: machines(),
 	})
 	if err != nil {
 		return err
@@ -56,8 +62,10 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	server := id.ServerName(s.cfg.ServerName)
 	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.rooms.Close(); return nil })
+	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
+	s.onClose(func() error { s.herald.Close(); return nil })
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
-		ProfileChanged: func(_ context.Context, user id.UserID) { s.rooms.UpdateProfile(user) }})
+		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
 	s.sessions = account.NewSessions(s.replica.Rows())
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
@@ -70,7 +78,10 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
-	return s.replica.Start(ctx, s.committed)
+	if err := s.replica.Start(ctx, s.committed); err != nil {
+		return err
+	}
+	return s.goOn(ctx)
 }
 
 // committed tells those who remember something of the rows, or wait for them, what has become visible.

@@ -19,6 +19,7 @@ import (
 //	port NAME         a free port of this machine becomes $NAME
 //	await URL         waits until there is an answer
 //	register URL WHO  makes an account over HTTP
+//	flip PATTERN      changes a bit in the middle of the file that matches
 func TestScript(t *testing.T) {
 	dir := filepath.Dir(program(t))
 	testscript.Run(t, testscript.Params{
@@ -38,6 +39,17 @@ func TestScript(t *testing.T) {
 				if err := await(args[0]); (err != nil) != neg {
 					ts.Fatalf("await %s: %v", args[0], err)
 				}
+			},
+			"flip": func(ts *testscript.TestScript, _ bool, args []string) {
+				names, err := filepath.Glob(ts.MkAbs(args[0]))
+				ts.Check(err)
+				if len(names) != 1 {
+					ts.Fatalf("flip: %s matches %q", args[0], names)
+				}
+				data, err := os.ReadFile(names[0])
+				ts.Check(err)
+				data[len(data)/2] ^= 1
+				ts.Check(os.WriteFile(names[0], data, 0o600))
 			},
 			"register": func(ts *testscript.TestScript, neg bool, args []string) {
 				c := harness.NewClient(args[0])

@@ -12,6 +12,6 @@
 // fit one proposal. About 90 bytes stay behind for a claimed key until its device is forgotten. An inbox has no bound of its own:
 // it holds acknowledged messages.
 //
-// Where things are: rows.go (what is stored), machine.go and its neighbours upload.go, claim.go, todevice.go, signing.go (what is
+// Where things are: rows.go (what is stored), machine.go and its neighbours upload.go, claim.go, todevice.go, signing.go, renew.go (what is
 // decided at apply), read.go (what others may read), and the service that the edge calls: service.go, query.go, send.go, sign.go.
 package keys

@@ -22,7 +22,7 @@ const (
 
 // Machine is the state machine of keys.
 func Machine() replica.Machine {
-	return replica.Machine{Name: "keys", Byte: machineByte, Kinds: map[string]replica.Kind{
+	return replica.Machine{Name: "keys", Byte: machineByte, Renew: renew, Kinds: map[string]replica.Kind{
 		kindUpload:  {Apply: replica.JSON(upload)},
 		kindClaim:   {Apply: replica.JSON(claim)},
 		kindForget:  {Apply: replica.JSON(forget)},

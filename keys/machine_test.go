@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func (s *site) inbox(user id.UserID, device id.DeviceID) keys.Inbox {
 }
 
 // TestTranscripts plays testdata/*.txt. A line "> kind body" proposes; "> inbox user device n" waits for n messages; "> counts
-// user device" and "> changed" read. What follows is the answer, and what subscribers were told.
+// user device" and "> changed" read; "> epoch n" begins a new epoch. What follows is the answer, and what subscribers were told.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -117,6 +118,14 @@ func (p *player) step(t *testing.T, out *strings.Builder, op, rest string) {
 	case "counts":
 		counts, unused := keys.KeyCounts(p.Rows(), id.UserID(f[0]), id.DeviceID(f[1]))
 		fmt.Fprintf(out, "%s %s\n", counts, unused)
+	case "epoch":
+		n, err := strconv.ParseUint(rest, 10, 64)
+		if err == nil {
+			err = p.Continue(t.Context(), replica.Continuation{Epoch: n, Sites: []string{"site"}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	case "changed":
 		now := p.Positions()
 		for i := range p.seen {

@@ -82,6 +82,7 @@ type partition struct {
 	inflight    map[uint64]flight
 	barrier     *barrier // the next record, if somebody waits for it
 	interrupt   context.CancelCauseFunc
+	ended       chan struct{} // closed when nothing more is appended
 	begun       chan struct{} // closed when the partition has been seen to have begun; with several sites
 }
 
@@ -192,7 +193,7 @@ func (pt *partition) known(rec *Record) error {
 
 func (pt *partition) knownKind(kind string) error {
 	switch kind {
-	case kindGenesis, kindRules, kindDeliver, kindAck:
+	case kindGenesis, kindRules, kindDeliver, kindAck, kindRenew, kindEpoch:
 		return nil
 	}
 	if _, ok := pt.r.kinds[kind]; !ok {

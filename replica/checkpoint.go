@@ -33,6 +33,9 @@ type CheckpointInfo struct {
 	Rows       int
 }
 
+// Record is the hash of the record at Pos.
+func (i CheckpointInfo) Record() [sha256.Size]byte { return i.record }
+
 // CheckpointFile is a checkpoint on disk whose hashes have been checked.
 type CheckpointFile struct {
 	Path string

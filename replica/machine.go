@@ -13,6 +13,9 @@ type Machine struct {
 	Name  string // for people, "room"
 	Byte  byte   // marks its rows; unique, never 0, never changed
 	Kinds map[string]Kind
+	// Renew, if there is one, renews what the machine keeps in the slot of tx before a new epoch begins: a server that was
+	// restored may have said more than it now knows. Like a Handler it is total and pure.
+	Renew func(tx *Tx)
 }
 
 // Kind is a kind of proposal.

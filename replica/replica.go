@@ -52,6 +52,7 @@ type Replica struct {
 	db          *kv.DB
 	j           journal.Journal
 	kinds       map[string]registered
+	renewing    []Machine
 	rules       uint16
 	site        string
 	boot        uint64
@@ -69,6 +70,9 @@ type Replica struct {
 	parts      []*partition
 	forwarders []forwarders
 	sink       func(Commit)
+
+	sealing  chan struct{} // closed by Seal
+	sealOnce sync.Once
 
 	outs       atomic.Int32  // partitions out of service
 	generation atomic.Uint64 // of the rows
@@ -98,10 +102,10 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot,
+	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, renewing: machinesThatRenew(cfg.Machines), rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot,
 		sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log, observer: cfg.Observer, everyRecord: cfg.EveryRecord,
 		stamps: cfg.Stamps, checkpoint: cfg.Checkpoint, every: cfg.CheckpointEvery.Milliseconds(), snapshot: cfg.Snapshot,
-		diverged: cfg.Diverged}
+		diverged: cfg.Diverged, sealing: make(chan struct{})}
 	if r.site == "" || r.boot == 0 {
 		return nil, errors.New("replica: site and boot number are required")
 	}
@@ -140,7 +144,7 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 
 func newPartition(r *Replica, p journal.Partition, of, queueMax int) *partition {
 	return &partition{r: r, n: p, of: of, queue: newQueue(queueMax), wake: make(chan struct{}, 1), changed: make(chan struct{}),
-		inflight: map[uint64]flight{}, dueAt: map[Clock]int64{}, peers: map[string]*peer{}, begun: make(chan struct{})}
+		inflight: map[uint64]flight{}, dueAt: map[Clock]int64{}, peers: map[string]*peer{}, begun: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // open takes up the rows that there are.

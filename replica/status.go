@@ -39,14 +39,6 @@ func (r *Replica) Status(p journal.Partition) PartitionStatus {
 	return s
 }
 
-// Epoch is the epoch of the state: it changes when the cluster is recovered or restored, and what was said before may not hold.
-func (r *Replica) Epoch() uint64 {
-	pt := r.parts[0]
-	pt.mu.Lock()
-	defer pt.mu.Unlock()
-	return pt.status.Epoch
-}
-
 // Positions are the positions applied so far, one for each partition.
 func (r *Replica) Positions() []journal.Position {
 	out := make([]journal.Position, len(r.parts))

@@ -73,7 +73,8 @@ func (r *Replica) Submit(ctx context.Context, p Proposal) ([]byte, error) {
 }
 
 // send appends records to the journal: everything that waits, or a tick when one is owed. One append is in flight at
-// a time; what arrives meanwhile leaves as the next record. It ends with ctx, or when the partition has halted.
+// a time; what arrives meanwhile leaves as the next record. It ends with ctx, when the partition
+// has halted, or when the replica is sealed.
 //
 // path 4/7: the proposal leaves for the journal, together with whatever else waits for this partition.
 func (pt *partition) send(ctx context.Context) {
@@ -83,14 +84,19 @@ func (pt *partition) send(ctx context.Context) {
 		timer = time.NewTimer(pt.untilTick())
 	)
 	defer timer.Stop()
+	defer close(pt.ended)
 	defer pt.abandon()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-pt.r.sealing:
 		case <-pt.queue.ready:
 		case <-timer.C:
 		case <-pt.wake:
+		}
+		if pt.r.sealed() {
+			return
 		}
 		rec, reqs := pt.record(n + 1)
 		if rec == nil {

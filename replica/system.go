@@ -120,6 +120,10 @@ func (pt *partition) system(tx *Tx, kind string, body []byte) verdict {
 		return pt.receive(tx, body)
 	case kindAck:
 		return pt.acknowledged(tx, body)
+	case kindRenew:
+		return pt.renewSlot(tx, body)
+	case kindEpoch:
+		return pt.goneOn(tx, body)
 	}
 	return verdict{err: errs.New("replica.apply", errs.Unsupported, "", "unknown kind %s", kind)}
 }

@@ -12,6 +12,9 @@ import (
 // clusterCmd is what an operator does with sites: makes their files, looks at them, takes one out.
 type clusterCmd struct {
 	Init        initCmd        `cmd:"" help:"Make the files of a new cluster of three or five sites."`
+	Grow        growCmd        `cmd:"" help:"Turn a single node into the sites of a cluster."`
+	Recover     recoverCmd     `cmd:"" help:"Save what a site has when a majority of the sites is gone for good."`
+	Unseal      unsealCmd      `cmd:"" help:"Take back a single node whose cluster was never started."`
 	Certificate certificateCmd `cmd:"" help:"Make a new certificate for a site."`
 	Status      sitesStatusCmd `cmd:"" help:"Show how all sites are."`
 	Drain       drainCmd       `cmd:"" help:"Make a site give up what it leads and send clients away, before it is stopped."`

@@ -50,7 +50,10 @@ type deps struct {
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server until it is interrupted."`
 	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
+	Backup  backupCmd  `cmd:"" help:"Write the whole state of a server to a directory, or check one."`
+	Restore restoreCmd `cmd:"" help:"Make an empty data directory into one that goes on from a backup."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running server under load, and check what it promises."`
+	Doctor  doctorCmd  `cmd:"" help:"Look at all sites, and say what would be missed if one burned."`
 	Cluster clusterCmd `cmd:"" help:"Make and look after the sites of a cluster."`
 	Drill   drillCmd   `cmd:"" help:"Burn sites of a cluster under load, and check every promise."`
 	Version versionCmd `cmd:"" help:"Print what was built."`

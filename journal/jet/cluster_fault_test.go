@@ -23,10 +23,13 @@ import (
 // With siteConfig set the test binary plays one site of a cluster, until it is killed or its input ends.
 const siteConfig = "JET_SITE"
 
+// childConfig is what of a Config gets to another process.
 type childConfig struct {
-	Dir        string
-	Partitions int
-	Cluster    Cluster
+	Dir                string
+	Partitions         int
+	Name, Site, Listen string
+	Sites, Routes      []string
+	Timers             Timers
 }
 
 func playSite(config string) error {
@@ -34,7 +37,8 @@ func playSite(config string) error {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
-	j, err := Open(quiet(Config{Dir: c.Dir, Partitions: c.Partitions, Cluster: &c.Cluster, Reserve: -1}))
+	j, err := Open(quiet(Config{Dir: c.Dir, Partitions: c.Partitions, Reserve: -1,
+		Cluster: &Cluster{Name: c.Name, Site: c.Site, Sites: c.Sites, Listen: c.Listen, Routes: c.Routes, Timers: c.Timers}}))
 	if err != nil {
 		return err
 	}
@@ -56,7 +60,8 @@ type child struct {
 func (c *trio) spawn(site string) *child {
 	c.t.Helper()
 	conf := c.conf[site]
-	b, err := json.Marshal(childConfig{conf.Dir, conf.Partitions, *conf.Cluster})
+	k := conf.Cluster
+	b, err := json.Marshal(childConfig{conf.Dir, conf.Partitions, k.Name, k.Site, k.Listen, k.Sites, k.Routes, k.Timers})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -74,19 +79,19 @@ func (c *trio) spawn(site string) *child {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	k := &child{cmd: cmd, in: in}
+	process := &child{cmd: cmd, in: in}
 	ready := make(chan bool, 1)
 	go func() {
 		s := bufio.NewScanner(out)
 		ready <- s.Scan() && s.Text() == "ready"
 	}()
-	c.t.Cleanup(k.kill)
+	c.t.Cleanup(process.kill)
 	go func() {
 		if !<-ready {
 			c.t.Errorf("%s did not get ready", site)
 		}
 	}()
-	return k
+	return process
 }
 
 // kill is kill -9.
@@ -169,6 +174,7 @@ func (c *trio) wantWritten(site string, p journal.Partition, name string, n int)
 // The leader of both partitions is killed under load: nothing acknowledged is lost, writes go on within seconds; it returns, and is
 // frozen, and returns again.
 func TestClusterKillAndFreeze(t *testing.T) {
+	t.Parallel()
 	c := newTrio(t, 2, nil)
 	victim, a, b := c.sites[0], c.sites[1], c.sites[2]
 	k := c.spawn(victim)
@@ -228,6 +234,7 @@ func TestClusterKillAndFreeze(t *testing.T) {
 
 // A lone survivor says why it cannot write, still tells what it has, and goes on when the others return.
 func TestClusterMinority(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 1, nil)
 	lone := c.sites[0]
 	j := c.nodes[lone]
@@ -269,6 +276,7 @@ func TestClusterMinority(t *testing.T) {
 
 // A site whose files are damaged is found out before its routes open, wiped, and filled by the others.
 func TestClusterDamage(t *testing.T) {
+	t.Parallel()
 	damages := []struct {
 		name string
 		do   func(t *testing.T, dir string)

@@ -180,6 +180,7 @@ func (c *trio) want(site string, p journal.Partition, from, to, size int) {
 }
 
 func TestClusterForms(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 4, nil)
 	for p := range journal.Partition(4) {
 		for i, s := range c.sites {

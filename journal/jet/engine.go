@@ -202,11 +202,11 @@ func streamConfig(c Config, p journal.Partition) jetstream.StreamConfig {
 		AllowDirect:       true,
 		RePublish:         &jetstream.RePublish{Source: subject(p), Destination: liveSubject(p)},
 	}
+	if first := c.first(p); first > 1 {
+		s.FirstSeq = uint64(first)
+	}
 	if c.Cluster != nil { // one replica in each site, by JetStreamUniqueTag
 		s.Replicas = len(c.Cluster.Sites)
-		if first := c.Cluster.first(p); first > 1 {
-			s.FirstSeq = uint64(first)
-		}
 	}
 	return s
 }
@@ -255,7 +255,7 @@ func (e *engine) compare(c Config, found []extent, m *marks) (used int64, err er
 // agree is the hole check.
 func agree(p journal.Partition, x extent, s jetstream.StreamState) error {
 	if s.Msgs == 0 {
-		if x.last >= x.first || s.LastSeq != 0 {
+		if x.last >= x.first || journal.Position(s.LastSeq) != x.last {
 			return damaged(p, x.first, "the engine shows nothing, the files hold up to %d, its last was %d", x.last, s.LastSeq)
 		}
 		return nil

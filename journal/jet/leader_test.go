@@ -10,6 +10,7 @@ import (
 
 // When all is quiet the leaders are spread over the sites; a site that stops hands its own over without an election.
 func TestClusterLeaders(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 3, func(conf *Config) { conf.Cluster.settle = time.Second })
 	c.until("each site leads one partition", func() bool {
 		for _, j := range c.nodes {
@@ -56,6 +57,7 @@ func TestClusterLeaders(t *testing.T) {
 }
 
 func TestMisplaced(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 2, func(conf *Config) { conf.Cluster.settle = time.Hour })
 	c.lead(c.sites[0], 0) // sorted, busan should lead partition 0
 	j := c.nodes[c.sites[0]]
@@ -66,6 +68,7 @@ func TestMisplaced(t *testing.T) {
 }
 
 func TestBus(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 1, nil)
 	got := make(chan string, 100)
 	for _, s := range c.sites {

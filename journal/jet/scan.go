@@ -123,8 +123,8 @@ func scanPartition(dir string, p journal.Partition, m *marks, buf []byte) (exten
 			return extent{}, buf, err
 		}
 	}
-	if s.first == 0 {
-		s.first = s.last + 1
+	if s.first == 0 { // nothing: a trim never removes the last record, so this is where the journal began
+		s.first, s.last = first, first-1
 	}
 	return extent{first: s.first, last: s.last, bytes: s.bytes}, buf, nil
 }

@@ -1,0 +1,217 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bongsu/api/admin"
+	"bongsu/config"
+	"bongsu/journal"
+)
+
+// bundles makes the files of a cluster of three sites on this machine, and returns their settings.
+func bundles(t *testing.T, dir string) []config.Config {
+	t.Helper()
+	p := ClusterPlan{ServerName: "localhost", Data: filepath.Join(dir, "data-{site}")}
+	for _, name := range []string{"seoul", "chuncheon", "busan"} {
+		p.Sites = append(p.Sites, ClusterSite{Name: name, Host: "127.0.0.1", Clients: freePort(t), Link: freePort(t), Routes: freePort(t)})
+	}
+	if _, err := InitCluster(filepath.Join(dir, "bundles"), p); err != nil {
+		t.Fatal(err)
+	}
+	var all []config.Config
+	for _, s := range p.Sites {
+		c, err := config.Load([]string{"--config", filepath.Join(dir, "bundles", s.Name, "site.toml")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.OpenRegistration, c.API.RateLimits = true, "off"
+		all = append(all, c)
+	}
+	return all
+}
+
+// freePort is a port that nobody uses, below those that the system gives to outgoing connections.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		port := 20000 + rand.IntN(10000)
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = ln.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+// openAll opens all sites of a cluster and waits until each serves.
+func openAll(t *testing.T, sites []config.Config) []*Server {
+	t.Helper()
+	all := make([]*Server, len(sites))
+	var wg sync.WaitGroup
+	for i, cfg := range sites {
+		wg.Go(func() {
+			s, err := Open(context.Background(), cfg, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Errorf("%s: %v", cfg.Site, err)
+				return
+			}
+			all[i] = s
+		})
+	}
+	wg.Wait()
+	t.Cleanup(func() { shutAll(t, all) })
+	if t.Failed() {
+		t.FailNow()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, s := range all {
+		if err := s.replica.Ready(ctx); err != nil {
+			t.Fatalf("%s: %v", s.cfg.Site, err)
+		}
+		for !s.begun.Load() {
+			if ctx.Err() != nil {
+				t.Fatalf("%s has not begun", s.cfg.Site)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err := s.replica.CatchUp(ctx); err != nil {
+			t.Fatalf("%s: %v", s.cfg.Site, err)
+		}
+	}
+	return all
+}
+
+// shutAll closes all sites at once.
+func shutAll(t *testing.T, all []*Server) {
+	var wg sync.WaitGroup
+	for i, s := range all {
+		if s == nil {
+			continue
+		}
+		all[i] = nil
+		wg.Go(func() { shut(t, s) })
+	}
+	wg.Wait()
+}
+
+// TestGrowAndRecover turns a single node into three sites, and what one of them has, when the two others are gone, into a new
+// cluster. Nothing that was acknowledged is lost on the way.
+func TestGrowAndRecover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three sites")
+	}
+	root := t.TempDir()
+	data := filepath.Join(root, "node")
+	s := open(t, settings(data))
+	token := register(t, s, "amy")
+	room := call(t, s, token, "POST", "/_matrix/client/v3/createRoom", `{"name":"hill"}`)["room_id"].(string)
+	uri := upload(t, s, token, "a picture")
+	var sent []told
+	for i := range 10 {
+		sent = append(sent, say(t, s, token, room, fmt.Sprint("t", i)))
+	}
+	since := call(t, s, token, "GET", "/_matrix/client/v3/sync", "")["next_batch"].(string)
+	shut(t, s)
+
+	sites := bundles(t, root)
+	plan := GrowPlan{Data: data, Seed: filepath.Join(root, "seed"), Bundles: filepath.Join(root, "bundles"), Now: time.Now,
+		Backup: func(ctx context.Context, o admin.BackupOrder) (*Seed, error) { return backup(t, data, o) }}
+	g, err := Grow(t.Context(), plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("writes paused for %v until the sites can be started", g.Pause)
+	if len(g.Sites) != 3 || !g.Seed.Sealed {
+		t.Errorf("%+v", g)
+	}
+	if _, err := Grow(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "is not empty") {
+		t.Errorf("grown again: %v", err)
+	}
+	began := time.Now()
+	all := openAll(t, sites)
+	t.Logf("the cluster serves after %v", time.Since(began))
+	for _, s := range all {
+		if s.replica.Epoch() != 1 {
+			t.Errorf("%s: epoch %d", s.cfg.Site, s.replica.Epoch())
+		}
+		if code, body := download(t, s, token, uri); code != http.StatusOK || body != "a picture" {
+			t.Errorf("%s: the file: %d %q", s.cfg.Site, code, body)
+		}
+		for _, m := range sent {
+			if again := say(t, s, token, room, m.txn); again != m {
+				t.Errorf("%s: a retry of %s got %s", s.cfg.Site, m, again)
+			}
+		}
+	}
+	news := say(t, all[0], token, room, "grown")
+	sent = append(sent, news)
+	if text := fmt.Sprint(call(t, all[1], token, "GET", "/_matrix/client/v3/sync?timeout=10000&since="+since, "")["rooms"]); !strings.Contains(text, news.event) || strings.Contains(text, sent[9].event) {
+		t.Errorf("an old sync token finds %s", text)
+	}
+	if text := siteNamesOf(all[2]); text != "busan,chuncheon,seoul" {
+		t.Errorf("the state knows the sites %s", text)
+	}
+	shutAll(t, all)
+
+	// Two sites are gone for good.
+	r, err := OpenRecovery(t.Context(), sites[2], filepath.Join(root, "scratch"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := r.Write(t.Context(), filepath.Join(root, "saved"), time.Now(), nil)
+	if err = errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if m.Files.Count+len(m.Files.Missing) != 1 { // this site may not have fetched it
+		t.Errorf("%+v", m.Files)
+	}
+	again := filepath.Join(root, "again")
+	if err := os.Mkdir(again, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sites = bundles(t, again)
+	var epoch uint64
+	for _, c := range sites {
+		if _, epoch, err = Restore(t.Context(), RestorePlan{Seed: filepath.Join(root, "saved"), Config: c}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all = openAll(t, sites)
+	for _, s := range all {
+		if s.replica.Epoch() != epoch || epoch == 1 {
+			t.Errorf("%s: epoch %d, want %d", s.cfg.Site, s.replica.Epoch(), epoch)
+		}
+		for _, m := range sent {
+			if again := say(t, s, token, room, m.txn); again != m {
+				t.Errorf("%s: a retry of %s got %s", s.cfg.Site, m, again)
+			}
+		}
+	}
+	if text := fmt.Sprint(call(t, all[1], token, "GET", "/_matrix/client/v3/sync?since="+since, "")["rooms"]); !strings.Contains(text, "m.room.create") {
+		t.Errorf("a token of the old epoch finds %s", text)
+	}
+	shutAll(t, all)
+}
+
+// siteNamesOf are the sites that the state knows.
+func siteNamesOf(s *Server) string {
+	var names []string
+	for _, site := range s.replica.Status(journal.Partition(0)).Sites {
+		names = append(names, site.Site)
+	}
+	return strings.Join(names, ",")
+}
