@@ -31,6 +31,19 @@ func flip(site int, kind string, seed uint64) *Fault {
 		heal: begin(site)}
 }
 
+// flipAlone flips a bit in a journal whose site has nothing else: its rows are gone, and must be made of that journal.
+func flipAlone(site int, seed uint64) *Fault {
+	f := flip(site, "journal", seed)
+	f.Name += ", whose rows are gone"
+	f.heal = func(ctx context.Context, c *Cluster) error {
+		if err := os.RemoveAll(filepath.Join(c.Sites[site].Data, "rows")); err != nil {
+			return err
+		}
+		return begin(site)(ctx, c)
+	}
+	return f
+}
+
 // flipBit flips a bit in the middle half of the largest file that is of the kind. No such file is an error: nothing would be proved.
 func flipBit(dir string, is func(path string) bool, rng *rand.Rand) error {
 	type file struct {

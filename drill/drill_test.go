@@ -112,3 +112,17 @@ func TestDrillFindsPlantedLoss(t *testing.T) {
 		t.Errorf("the loss was not found: %q", report.Findings)
 	}
 }
+
+// With BONGSU_DRILL, each weakness that a server can be asked to have is found.
+func TestDrillFindsPlants(t *testing.T) {
+	if os.Getenv("BONGSU_DRILL") == "" {
+		t.Skip("BONGSU_DRILL is not set")
+	}
+	for plant := range strings.SplitSeq(drill.Vars()["enum_plants"], ", ") {
+		t.Run(plant, func(t *testing.T) {
+			if report := run(t, drill.Config{Plant: plant}); len(report.Findings) == 0 {
+				t.Error("the weakness was not found")
+			}
+		})
+	}
+}

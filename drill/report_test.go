@@ -44,7 +44,7 @@ func TestReport(t *testing.T) {
 	if len(r.Findings) != 1 || r.Promises[0].Verdict != broken || r.Promises[4].Verdict != kept || r.Promises[5].Verdict != notTested {
 		t.Errorf("findings %q, promises %+v", r.Findings, r.Promises)
 	}
-	if r.Recovery.N != 2 || r.Recovery.Min != 20*ms || r.Recovery.Max != 900*ms {
+	if r.Recovery.N != 1 || r.Recovery.Min != 900*ms || r.Recovery.Max != 900*ms {
 		t.Errorf("recovery %+v", r.Recovery)
 	}
 	got, err := os.ReadFile(cfg.Report)
