@@ -6,7 +6,7 @@
 // hold all that was acknowledged before (docs/adr/0022-admission.md).
 //
 // Limits: three or five sites, fixed when the cluster is made. What a site remembers of the others is a file of a few hundred bytes,
-// rewritten when a site starts. It knows nothing of the journal's engine; that comes as functions.
+// rewritten by every site for every site each ten seconds. It knows nothing of the journal's engine; that comes as functions.
 package cluster
 
 import (
@@ -26,6 +26,7 @@ const (
 	askTimeout  = 2 * time.Second        // for a peer to answer a question
 	askEvery    = 250 * time.Millisecond // while waiting to be let in
 	gossipEvery = 30 * time.Second       // even when nothing has changed
+	growEvery   = 10 * time.Second       // a copy of the data that is older than this is known for one
 	// barrierTimeout is how long a peer tries to pass a barrier; less than a request may be silent on a link.
 	barrierTimeout = 8 * time.Second
 )
@@ -163,8 +164,8 @@ func (m *Member) Admit(ctx context.Context, s State) error {
 func (m *Member) look(ctx context.Context) view {
 	rec := m.mem.now()
 	m.mu.Lock()
-	v := view{self: m.cfg.Site, sites: m.cfg.Sites, state: m.state, epoch: m.cfg.Epoch, admitted: rec.Admitted, stale: rec.Stale,
-		founded: rec.Founded, peers: map[string]hello{}, missing: map[string]string{}}
+	v := view{self: m.cfg.Site, sites: m.cfg.Sites, state: m.state, epoch: m.cfg.Epoch, rec: rec, peers: map[string]hello{},
+		missing: map[string]string{}}
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -234,8 +235,8 @@ func (m *Member) join(ctx context.Context, v view, wipe bool) error {
 		}
 	}
 	if _, err := m.mem.change(func(r *record) bool {
-		r.Admitted, r.Stale = boot, false
-		r.merge(map[string]uint64{m.cfg.Site: boot}, v.everFounded())
+		r.Admitted, r.Age, r.Stale = boot, v.age()+1, false
+		r.merge(map[string]uint64{m.cfg.Site: boot}, map[string]uint64{m.cfg.Site: r.Age}, v.everFounded())
 		return true
 	}); err != nil {
 		return err
@@ -249,6 +250,7 @@ func (m *Member) join(ctx context.Context, v view, wipe bool) error {
 	for _, site := range m.cfg.Link.Peers() {
 		m.loops.Go(func() { m.gossip(site) })
 	}
+	m.loops.Go(m.grow)
 	m.say("a majority of the sites must have noted that this site runs again")
 	if err := m.until(ctx, func() (bool, string) {
 		kept := 0
@@ -263,6 +265,24 @@ func (m *Member) join(ctx context.Context, v view, wipe bool) error {
 	}
 	m.cfg.Link.Join(boot)
 	return nil
+}
+
+// grow counts the directory's age, so that the others know a copy of it for what it is.
+func (m *Member) grow() {
+	for pause(m.ctx, growEvery) {
+		if err := m.growOlder(); err != nil {
+			m.log.Error("cannot note that this site takes part; a copy of its data may be taken for the data itself", "err", err)
+		}
+	}
+}
+
+func (m *Member) growOlder() error {
+	_, err := m.mem.change(func(r *record) bool {
+		r.Age++
+		r.Ages[m.cfg.Site] = r.Age
+		return true
+	})
+	return err
 }
 
 // Serve says that the journal is open: questions about it are answered from now on.
@@ -293,7 +313,7 @@ func (m *Member) foundedByAll() {
 			all = all && h.State == Formed
 		}
 		if all {
-			if err := m.note(nil, true); err != nil {
+			if err := m.note(hello{Founded: true}); err != nil {
 				m.log.Error("cannot note that the cluster is complete", "err", err)
 			}
 		}

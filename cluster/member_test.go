@@ -463,6 +463,38 @@ func TestStaleCopy(t *testing.T) {
 	}
 }
 
+// TestCopyOfTheLastRun puts back a copy of a site's disk that was made while it ran, with no start in between.
+func TestCopyOfTheLastRun(t *testing.T) {
+	w, busan, chuncheon, seoul := founded(t)
+	path := filepath.Join(seoul.dir, memoryFile)
+	copied, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := seoul.member.growOlder(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the others remember its age", func() bool {
+		age := seoul.member.mem.now().Age
+		return busan.member.mem.now().Ages["seoul"] == age && chuncheon.member.mem.now().Ages["seoul"] == age
+	})
+	seoul.kill()
+	if err := os.WriteFile(path, copied, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seoul.start()
+	w.settle()
+	if seoul.wipes != 1 || !seoul.log.has("a site remembers that it counted to") {
+		t.Errorf("emptied %d times", seoul.wipes)
+	}
+	seoul.kill()
+	seoul.start()
+	w.settle()
+	if seoul.wipes != 1 {
+		t.Error("emptied again")
+	}
+}
+
 // TestStaleCopyFoundLate: the only site that knew better could not be asked.
 func TestStaleCopyFoundLate(t *testing.T) {
 	w, busan, chuncheon, seoul := founded(t)
