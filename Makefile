@@ -31,6 +31,7 @@ LINT         := bin/golangci-lint-$(LINT_VERSION)
 FUZZTIME     ?= 1m
 CRASH_ROUNDS ?= 200
 POWER_ROUNDS ?= 20
+SEEDS        ?= 2000
 
 .PHONY: help
 help: ## list the targets
@@ -86,8 +87,12 @@ crash: build ## kill -9 under load, CRASH_ROUNDS (200) times, and power loss, PO
 	  $(GO) test $(TEST) -count=1 -v -timeout 3h -run 'Crash|PowerLoss' ./harness/...
 
 .PHONY: sim
-sim: ## one site that crashes and recovers, simulated with BONGSU_SIM_SEEDS (2000) seeds
-	BONGSU_SIM_SEEDS=$${BONGSU_SIM_SEEDS:-2000} $(GO) test $(TEST) -count=1 -timeout 1h -run Simulation ./replica
+sim: ## one site, and three or five, that crash, lag and are cut off, simulated with SEEDS (2000) seeds
+	BONGSU_SIM_SEEDS=$(SEEDS) $(GO) test $(TEST) -count=1 -timeout 1h -run Simulation ./replica
+
+.PHONY: drill
+drill: build ## burn BURNS (50) sites in a row, then every other fault with SEEDS (10) seeds; some as root only; results in out/drill
+	scripts/drill.sh
 
 .PHONY: bench
 bench: build ## measure the program under load on this machine, results in out/bench

@@ -29,6 +29,9 @@ func setProfile(tx *replica.Tx, b profileBody) ([]byte, error) {
 	if old == nil && b.Value == nil || old != nil && bytes.Equal(old, b.Value) {
 		return nil, nil
 	}
+	if b.Field == Displayname || b.Field == AvatarURL {
+		owe(tx, b.User)
+	}
 	if b.Value == nil {
 		tx.Delete(key)
 		return changed, nil

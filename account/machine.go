@@ -31,6 +31,7 @@ const (
 	kindProfile    = "account.profile"
 	kindData       = "account.data"
 	kindFilter     = "account.filter"
+	kindShown      = "account.shown"
 
 	kindForget = "keys.forget" // of package keys: {"user","devices"}
 )
@@ -49,6 +50,7 @@ func Machine() replica.Machine {
 		kindProfile:    {Apply: replica.JSON(setProfile)},
 		kindData:       {Apply: replica.JSON(setData)},
 		kindFilter:     {Apply: replica.JSON(defineFilter)},
+		kindShown:      {Since: sinceRules, Apply: replica.JSON(shown)},
 	}}
 }
 
@@ -306,6 +308,7 @@ func deactivate(tx *replica.Tx, b deactivateBody) ([]byte, error) {
 			tx.Delete(k)
 		}
 	}
+	owe(tx, b.User)
 	tx.Set(accountKey(b.User), Account{Deactivated: true, Created: a.Created, Changes: a.Changes + 1}.encode())
 	return changed, nil
 }

@@ -12,7 +12,7 @@ import (
 // machineByte marks the rows of this package.
 const machineByte = 'a'
 
-// Tables. All but tableNames are state rows in the slot of the user.
+// Tables. All but tableNames and tableOwed are state rows in the slot of the user.
 const (
 	tableAccount = 'u' // user -> Account
 	tableDevice  = 'd' // user, device -> deviceRow
@@ -22,6 +22,8 @@ const (
 	tableByPlace = 'i' // user, place -> room or "", type: tableData in the order of change
 	tableFilter  = 'f' // user, filter id -> JSON
 	tableNames   = 'n' // derived: user -> nothing, for listing in order
+	tableShow    = 's' // user -> place of the last change of the profile that rooms show
+	tableOwed    = 'o' // derived: user -> wall time of that change; gone when rooms show it
 )
 
 func row(user id.UserID, table byte) []byte {
@@ -52,6 +54,12 @@ func filterKey(user id.UserID, filter string) []byte { return kv.Str(row(user, t
 
 func namesKey(p journal.Partition, user id.UserID) []byte {
 	return kv.Str(replica.Derived(p, machineByte, tableNames), user)
+}
+
+func showKey(user id.UserID) []byte { return row(user, tableShow) }
+
+func owedKey(p journal.Partition, user id.UserID) []byte {
+	return kv.Str(replica.Derived(p, machineByte, tableOwed), user)
 }
 
 // Account is a person or a bot with a name on this server.

@@ -19,7 +19,7 @@ type Config struct {
 	Server    id.ServerName
 	Passwords *auth.Passwords
 	// ProfileChanged is called when a user's displayname or avatar has changed and is kept, before the user is answered. It
-	// should only take note: the context ends with the request. Nil: nobody wants to know.
+	// should only take note, as Herald.Tell does: the context ends with the request. Nil: nobody wants to know.
 	ProfileChanged func(ctx context.Context, user id.UserID)
 }
 

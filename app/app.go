@@ -138,12 +138,16 @@ type engine interface {
 	journal.Bus
 	Leader(p journal.Partition) string // the site that leads p, "" when it is not known
 	Refusing() error                   // why an append would be refused now, or nil
-	Drain(ctx context.Context) error   // gives up what this site leads
+	Drain(ctx context.Context) error   // gives up what this site leads, and leads nothing more
+	Undrain()                          // lets it lead again
 }
 
 // Open builds a server and waits until its state has caught up with its journal.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, err error) {
-	s = &Server{cfg: cfg, log: log, clock: clock.System{}, failed: make(chan error, 1)}
+	s = &Server{cfg: cfg, log: log, failed: make(chan error, 1)}
+	if s.clock, err = machineClock(log); err != nil {
+		return nil, err
+	}
 	s.running, s.stop = context.WithCancel(ctx)
 	s.onClose(func() error { s.stop(); return nil })
 	s.started = s.clock.Now()

@@ -23,6 +23,7 @@ import (
 type domains struct {
 	accounts *account.Service
 	sessions *account.Sessions
+	herald   *account.Herald
 	rooms    *room.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
@@ -46,7 +47,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.replica, err = replica.Open(ctx, replica.Config{
 		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Sites: s.sites(), Boot: data.boot,
 		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
-		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpointEvery,
+		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpoint.Every,
 		Snapshot: s.checkpoints.Take, Diverged: s.checkpoints.Distrust,
 		Machines: machines(),
 	})
@@ -61,8 +62,10 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	server := id.ServerName(s.cfg.ServerName)
 	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.rooms.Close(); return nil })
+	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
+	s.onClose(func() error { s.herald.Close(); return nil })
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
-		ProfileChanged: func(_ context.Context, user id.UserID) { s.rooms.UpdateProfile(user) }})
+		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
 	s.sessions = account.NewSessions(s.replica.Rows())
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })

@@ -141,6 +141,13 @@ func (j *joining) Drain(ctx context.Context) error {
 	return nil
 }
 
+// Undrain lets this site lead again.
+func (j *joining) Undrain() {
+	if e := j.engine.Load(); e != nil {
+		e.Undrain()
+	}
+}
+
 // Publish implements journal.Bus. While there is no engine, nobody hears.
 func (j *joining) Publish(topic string, data []byte) error {
 	if e := j.engine.Load(); e != nil {

@@ -45,6 +45,23 @@ func planted(log *slog.Logger) (plant, error) {
 	return p, fmt.Errorf("%s: there is no weakness %q", plantVariable, p)
 }
 
+// skewVariable is by how much this server's clock is off, for drills: a duration such as -1h.
+const skewVariable = "BONGSU_CLOCK_SKEW"
+
+// machineClock is the machine's clock, or in a drill one that is off.
+func machineClock(log *slog.Logger) (clock.Clock, error) {
+	text := os.Getenv(skewVariable)
+	if text == "" {
+		return clock.System{}, nil
+	}
+	by, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", skewVariable, err)
+	}
+	log.Error("THIS SERVER'S CLOCK IS OFF ON PURPOSE; it is of use for a drill only", "by", by)
+	return clock.Func(func() time.Time { return clock.System{}.Now().Add(by) }), nil
+}
+
 // journal weakens a journal.
 func (p plant) journal(e engine, site string) engine {
 	if p == forgetTxn || p == skipRecord {

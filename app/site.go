@@ -25,6 +25,7 @@ type site struct {
 	settings cluster.Settings
 	link     *link.Link
 	member   *cluster.Member
+	until    time.Time                       // when the site's certificate ends
 	replica  atomic.Pointer[replica.Replica] // nil until it is open
 }
 
@@ -42,6 +43,7 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	st.until = credentials.Until
 	st.link, err = link.Open(link.Config{Site: s.cfg.Site, Cluster: c.ID, Version: obs.ReadBuild().String(),
 		Listen: c.LinkListen, Peers: st.settings.Peers(), Credentials: credentials, Clock: s.clock, Log: s.log})
 	if err != nil {
@@ -88,7 +90,7 @@ func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.J
 	if err != nil {
 		return nil, err
 	}
-	st.member.Serve(cluster.Engine{Formed: j.Formed, SeenBoot: st.seenBoot,
+	st.member.Serve(cluster.Engine{Formed: j.Formed, SeenBoot: st.seenBoot, Routed: j.Routed,
 		Barrier: func(ctx context.Context) error { return st.barrier(ctx, j) }})
 	if err := st.member.Founded(ctx); err != nil {
 		return nil, errors.Join(err, j.Close())
@@ -202,9 +204,6 @@ func (s *Server) peers() blob.Link {
 	}
 	return s.site.link
 }
-
-// checkpointEvery is how much time of the state passes between two checkpoints. It is no setting: all sites must have the same.
-const checkpointEvery = 6 * time.Hour
 
 // openCheckpoints opens the keeper of checkpoints.
 func (s *Server) openCheckpoints(data *dataDir) (err error) {

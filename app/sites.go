@@ -138,6 +138,7 @@ func (s *Server) ask(ctx context.Context, name, method, path string, out any) er
 func (s *Server) drain(ctx context.Context, on bool) error {
 	s.drained.Store(on)
 	if !on {
+		s.journal.Undrain()
 		s.log.Info("this site takes part again")
 		return nil
 	}

@@ -5,8 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"bongsu/blob"
 	"bongsu/checkpoint"
@@ -25,6 +28,8 @@ type Status struct {
 	Serving     string            `json:"serving"`   // "ok", or why this site answers nobody now
 	Disk        DiskStatus        `json:"disk"`      // of the data directory
 	Blobs       blob.Status       `json:"blobs"`     // the files that users uploaded
+	Load        Load              `json:"load"`      // what the process uses of the machine
+	Certificate *time.Time        `json:"certificate_until,omitempty"`
 	Drained     bool              `json:"drained,omitempty"`
 	Checkpoints checkpoint.Status `json:"checkpoints"` // copies of the state in files
 	Cluster     string            `json:"cluster,omitempty"`
@@ -60,6 +65,21 @@ type PartitionSite struct {
 	Differs uint64 `json:"differs,omitempty"` // since where it differs: an alarm
 }
 
+// Load is what the process has used of the machine since it started.
+type Load struct {
+	CPUSeconds float64 `json:"cpu_seconds"`
+	Cores      int     `json:"cores"`
+}
+
+func load() Load {
+	l := Load{Cores: runtime.GOMAXPROCS(0)}
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) == nil {
+		l.CPUSeconds = time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	}
+	return l
+}
+
 // SiteStatus is another site as this one hears it.
 type SiteStatus struct {
 	Site          string  `json:"site"`
@@ -86,6 +106,10 @@ func (s *Server) status(context.Context) (any, error) {
 		st.Serving = words(err)
 	}
 	st.Blobs, st.Checkpoints, st.Drained = s.blobs.Status(), s.checkpoints.Status(), s.drained.Load()
+	st.Load = load()
+	if s.site != nil {
+		st.Certificate = &s.site.until
+	}
 	st.Cluster, st.Sites = s.cfg.Cluster.ID, s.siteStatus()
 	st.Disk.RowsBytes = s.rows.Size()
 	for i := range s.replica.Partitions() {

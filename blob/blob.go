@@ -53,6 +53,11 @@ func ParseHash(s string) (Hash, error) {
 	return Hash(s), nil
 }
 
+func (h Hash) valid() bool {
+	_, err := ParseHash(string(h))
+	return err == nil
+}
+
 var errBadHash = errors.New("blob: malformed hash")
 
 // Config says where and how to keep blobs.

@@ -242,6 +242,22 @@ func TestOpenSaysWhyNot(t *testing.T) {
 	eventually(t, "the fetch goes on", func() bool { return n.sites["c"].store.Has(h) })
 }
 
+// On a full disk what is elsewhere cannot be fetched, and that is said; no other site is blamed or asked in vain.
+func TestOpenOnFullDisk(t *testing.T) {
+	n := newNetwork(t, &catalogue{}, func(c *MirrorConfig) { c.Named = nil }, "a", "b", "c")
+	n.sites["c"].link.Down(true)
+	h := n.sites["a"].put(t, noise(100))
+	n.sites["c"].link.Down(false)
+	n.sites["c"].store.reserve = 1 << 60
+	var e *errs.Error
+	if _, err := n.sites["c"].Open(t.Context(), h); !errors.As(err, &e) || e.Code != errs.DiskFull {
+		t.Errorf("got %v", err)
+	}
+	if asked := n.sites["a"].link.Asked("GET") + n.sites["b"].link.Asked("GET"); asked != 1 {
+		t.Errorf("%d requests", asked)
+	}
+}
+
 // spoil changes the bytes of a blob on the disk.
 func spoil(t testing.TB, s *Store, h Hash) {
 	t.Helper()

@@ -19,7 +19,7 @@ const (
 
 // Want says that a record names a blob which may not be here: it is fetched in the background. It does not block.
 func (m *Mirror) Want(h Hash) {
-	if m.cfg.Link == nil {
+	if m.cfg.Link == nil || !h.valid() {
 		return
 	}
 	select {
@@ -121,7 +121,9 @@ func (m *Mirror) survey(s *survey) (again bool, err error) {
 	before := m.status.Lacking
 	m.status.Blobs, m.status.Lacking, m.status.Surveyed = n, missing, m.cfg.Clock.Now()
 	for h := range m.decayed {
-		lacking.add(Named{Hash: h})
+		if !s.lost[h] {
+			lacking.add(Named{Hash: h})
+		}
 	}
 	m.mu.Unlock()
 	if m.cfg.Link == nil {
@@ -158,8 +160,8 @@ func (m *Mirror) readNames(lost map[Hash]bool) (names []uint64, lacking *newest,
 		if err != nil {
 			return nil, nil, err
 		}
-		if _, err := ParseHash(string(n.Hash)); err != nil {
-			return nil, nil, err
+		if !n.Hash.valid() {
+			continue // it names nothing
 		}
 		names = append(names, prefix(n.Hash))
 		if !lost[n.Hash] && !m.store.Has(n.Hash) {

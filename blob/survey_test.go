@@ -135,6 +135,7 @@ func TestWant(t *testing.T) {
 	long := time.Now().Add(-48 * time.Hour)
 	n.sites["a"].store.Touch(h, long)
 	for _, s := range n.sites {
+		s.Want("nonsense")
 		s.Want(h)
 	}
 	eventually(t, "everybody has it", func() bool { return len(n.holders(h)) == 3 })

@@ -114,9 +114,9 @@ func (k *Keeper) obtain(ctx context.Context, c *candidate) (*replica.CheckpointF
 		k.drop(c.Partition, err, func(f file) bool { return f.path == c.own.path })
 	}
 	for _, site := range slices.Sorted(maps.Keys(c.sites)) {
-		path, err := k.download(ctx, site, c.sites[site])
+		f, err := k.download(ctx, site, c.sites[site])
 		if err == nil {
-			return replica.OpenCheckpoint(path)
+			return f.checkpoint(), nil
 		}
 		causes = append(causes, fmt.Errorf("%s: %w", site, err))
 	}
@@ -125,49 +125,49 @@ func (k *Keeper) obtain(ctx context.Context, c *candidate) (*replica.CheckpointF
 
 // download fetches a file from a site. What has come of it stays when the connection breaks, and is gone on with, also from another
 // site that has the very same file.
-func (k *Keeper) download(ctx context.Context, site string, want Entry) (string, error) {
+func (k *Keeper) download(ctx context.Context, site string, want Entry) (got file, err error) {
 	if len(want.Tag) != 2*len(replica.Digest{}) || filepath.Base(want.Tag) != want.Tag {
-		return "", fmt.Errorf("malformed tag %q", want.Tag)
+		return got, fmt.Errorf("malformed tag %q", want.Tag)
 	}
 	tmp := filepath.Join(k.cfg.Dir, fmt.Sprintf("fetch-p%d-%s%s", want.Partition, want.Tag, partial))
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return "", err
+		return got, err
 	}
 	defer f.Close() //nolint:errcheck // closed already, or of no use
 	for {
 		have, err := f.Seek(0, io.SeekEnd)
 		if err != nil {
-			return "", err
+			return got, err
 		}
 		if have >= want.Size {
 			break
 		}
 		if err := k.space(want.Size - have); err != nil {
-			return "", err
+			return got, err
 		}
 		n, err := k.receive(ctx, site, want, f, have)
 		if err != nil && n == 0 {
-			return "", err
+			return got, err
 		}
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return "", err
+		return got, err
 	}
-	got, err := k.verify(tmp)
+	got, err = k.verify(tmp)
 	if err == nil && !got.same(want) {
 		err = fmt.Errorf("%w: it is not the one that was listed", replica.ErrCheckpoint)
 	}
 	if err != nil {
-		return "", errors.Join(err, os.Remove(tmp))
+		return got, errors.Join(err, os.Remove(tmp))
 	}
 	got, err = k.accept(tmp)
 	if err != nil {
-		return "", err
+		return got, err
 	}
 	k.removeParts(want.Partition)
 	k.cfg.Log.Info("checkpoint: fetched", "from", site, "partition", got.Partition, "pos", got.Pos, "bytes", got.Size)
-	return got.path, nil
+	return got, nil
 }
 
 // receive appends to f what follows its first have bytes, and says how much came.

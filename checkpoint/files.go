@@ -44,7 +44,12 @@ func (e Entry) same(o Entry) bool {
 type file struct {
 	Entry
 	path     string
+	info     replica.CheckpointInfo
 	verified time.Time
+}
+
+func (f *file) checkpoint() *replica.CheckpointFile {
+	return &replica.CheckpointFile{Path: f.path, Info: f.info}
 }
 
 // name is where a checkpoint is kept.
@@ -100,7 +105,7 @@ func (k *Keeper) verify(path string) (file, error) {
 		return file{}, err
 	}
 	i := c.Info
-	return file{path: path, verified: k.cfg.Clock.Now(), Entry: Entry{Partition: i.Partition, Partitions: i.Partitions, Pos: i.Pos,
+	return file{path: path, info: i, verified: k.cfg.Clock.Now(), Entry: Entry{Partition: i.Partition, Partitions: i.Partitions, Pos: i.Pos,
 		Digest: hex.EncodeToString(i.Digest[:]), State: hex.EncodeToString(i.StateHash[:]), Size: size, Tag: tag}}, nil
 }
 

@@ -306,6 +306,18 @@ func TestFetchFromFaultySites(t *testing.T) {
 			t.Errorf("left: %v", files)
 		}
 	})
+	t.Run("one sends another than it listed", func(t *testing.T) {
+		lie := replaced(func(path string, b []byte) []byte {
+			if path == listPath {
+				return bytes.ReplaceAll(b, []byte(`"state":"`), []byte(`"state":"00`))
+			}
+			return b
+		})
+		k := c.alone(map[string]func(http.Handler) http.Handler{"a": lie, "b": lie})
+		if f, err := k.Fetch(t.Context(), 0, 1); f != nil || !errors.Is(err, replica.ErrCheckpoint) || len(k.entries()) != 0 {
+			t.Errorf("%v %v", f, err)
+		}
+	})
 	t.Run("nobody has one that is new enough", func(t *testing.T) {
 		k := c.alone(map[string]func(http.Handler) http.Handler{"a": nil, "b": nil})
 		if f, err := k.Fetch(t.Context(), 0, pos+1); f != nil || err != nil {
@@ -406,6 +418,19 @@ func TestDamagedFiles(t *testing.T) {
 	}
 	if _, err := replica.OpenCheckpoint(a.k.name(0, pos)); err != nil {
 		t.Errorf("it was not replaced: %v", err)
+	}
+	damage()
+	for _, name := range []string{"b", "c"} {
+		c.links.Site(name).Down(true)
+	}
+	if f, err := a.k.Fetch(t.Context(), 0, pos); f != nil || !errs.Is(err, errs.Unavailable) || a.newest() == pos {
+		t.Errorf("nobody else can be asked: %v %v", f, err)
+	}
+	for _, name := range []string{"b", "c"} {
+		c.links.Site(name).Down(false)
+	}
+	if _, err := a.k.Fetch(t.Context(), 0, pos); err != nil {
+		t.Fatal(err)
 	}
 	damage()
 	for i := range a.k.files[0] {

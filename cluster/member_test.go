@@ -392,6 +392,7 @@ func TestBurn(t *testing.T) {
 
 // TestSecondBurn: while the first burned site is being filled it cannot vouch for the second.
 func TestSecondBurn(t *testing.T) {
+	t.Parallel()
 	w, _, chuncheon, seoul := founded(t)
 	seoul.burn()
 	seoul.fill = make(chan struct{})
@@ -405,6 +406,7 @@ func TestSecondBurn(t *testing.T) {
 
 // TestDamage: what is damaged is not thrown away before the others have shown that they hold it.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	w, busan, _, seoul := founded(t)
 	seoul.kill()
 	busan.kill()
@@ -432,6 +434,7 @@ func TestDamage(t *testing.T) {
 
 // TestStaleCopy puts back an older copy of a site's disk.
 func TestStaleCopy(t *testing.T) {
+	t.Parallel()
 	w, busan, _, seoul := founded(t)
 	copied, err := os.ReadFile(filepath.Join(seoul.dir, memoryFile))
 	if err != nil {
@@ -463,8 +466,41 @@ func TestStaleCopy(t *testing.T) {
 	}
 }
 
+// TestCopyOfTheLastRun puts back a copy of a site's disk that was made while it ran, with no start in between.
+func TestCopyOfTheLastRun(t *testing.T) {
+	w, busan, chuncheon, seoul := founded(t)
+	path := filepath.Join(seoul.dir, memoryFile)
+	copied, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := seoul.member.growOlder(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the others remember its age", func() bool {
+		age := seoul.member.mem.now().Age
+		return busan.member.mem.now().Ages["seoul"] == age && chuncheon.member.mem.now().Ages["seoul"] == age
+	})
+	seoul.kill()
+	if err := os.WriteFile(path, copied, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seoul.start()
+	w.settle()
+	if seoul.wipes != 1 || !seoul.log.has("a site remembers that it counted to") {
+		t.Errorf("emptied %d times", seoul.wipes)
+	}
+	seoul.kill()
+	seoul.start()
+	w.settle()
+	if seoul.wipes != 1 {
+		t.Error("emptied again")
+	}
+}
+
 // TestStaleCopyFoundLate: the only site that knew better could not be asked.
 func TestStaleCopyFoundLate(t *testing.T) {
+	t.Parallel()
 	w, busan, chuncheon, seoul := founded(t)
 	old, err := os.ReadFile(filepath.Join(seoul.dir, memoryFile))
 	if err != nil {
@@ -520,6 +556,7 @@ func TestOlderEpochIsRefused(t *testing.T) {
 
 // TestOldProcessStillRuns: a machine that was thought dead and replaced.
 func TestOldProcessStillRuns(t *testing.T) {
+	t.Parallel()
 	w, busan, _, seoul := founded(t)
 	second := &site{w: w, name: "seoul", dir: t.TempDir(), state: Empty, log: &buffer{}}
 	second.link = second.openLink("127.0.0.1:0")
@@ -552,6 +589,7 @@ func TestOldProcessStillRuns(t *testing.T) {
 }
 
 func TestFiveSites(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "busan", "chuncheon", "daegu", "jeju", "seoul")
 	for _, s := range w.sites {
 		s.start()

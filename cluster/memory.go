@@ -20,26 +20,37 @@ type record struct {
 	Admitted uint64            `json:"admitted"` // boot under which the directory took part last
 	Founded  bool              `json:"founded"`  // the cluster has been complete once
 	Stale    bool              `json:"stale"`    // the directory turned out to be a stale copy when it already took part
+	Age      uint64            `json:"age"`      // counts up while the directory takes part
 	Boots    map[string]uint64 `json:"boots"`    // newest boot known of each site
+	Ages     map[string]uint64 `json:"ages"`     // greatest age known of each site
 }
 
 func (r record) clone() record {
-	r.Boots = maps.Clone(r.Boots)
+	r.Boots, r.Ages = maps.Clone(r.Boots), maps.Clone(r.Ages)
 	return r
 }
 
-// merge takes the newer of each boot, and what is known for good. It reports whether anything was new.
-func (r *record) merge(boots map[string]uint64, founded bool) (changed bool) {
-	for site, boot := range boots {
-		if boot > r.Boots[site] {
-			r.Boots[site], changed = boot, true
-		}
-	}
+// merge takes what another site knows better. It reports whether anything was new.
+func (r *record) merge(boots, ages map[string]uint64, founded bool) (changed bool) {
+	changed = raise(r.Boots, boots)
+	changed = raise(r.Ages, ages) || changed
 	if founded && !r.Founded {
 		r.Founded, changed = true, true
 	}
 	return changed
 }
+
+// raise takes the greater number of each site.
+func raise(into, from map[string]uint64) (changed bool) {
+	for site, n := range from {
+		if n > into[site] {
+			into[site], changed = n, true
+		}
+	}
+	return changed
+}
+
+func newRecord() record { return record{Boots: map[string]uint64{}, Ages: map[string]uint64{}} }
 
 // memory keeps a record on stable storage.
 type memory struct {
@@ -53,7 +64,7 @@ type memory struct {
 // openMemory reads the file. One that is damaged is as good as none, but then nobody knows what this directory has been part of: it
 // counts as a stale copy of a cluster that has been complete, which the others fill again.
 func openMemory(dir string, log *slog.Logger) (*memory, error) {
-	m := &memory{dir: dir, rec: record{Boots: map[string]uint64{}}}
+	m := &memory{dir: dir, rec: newRecord()}
 	text, err := os.ReadFile(filepath.Join(dir, memoryFile)) //nolint:gosec // the data directory's own file
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -61,13 +72,11 @@ func openMemory(dir string, log *slog.Logger) (*memory, error) {
 	case err != nil:
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
-	if err := json.Unmarshal(text, &m.rec); err != nil {
+	if err := json.Unmarshal(text, &m.rec); err != nil || m.rec.Boots == nil || m.rec.Ages == nil {
 		log.Error("the memory of the other sites is damaged: this site's journal will be made anew from theirs",
 			"file", filepath.Join(dir, memoryFile), "err", err)
-		m.rec = record{Stale: true, Founded: true}
-	}
-	if m.rec.Boots == nil {
-		m.rec.Boots = map[string]uint64{}
+		m.rec = newRecord()
+		m.rec.Stale, m.rec.Founded = true, true
 	}
 	return m, nil
 }

@@ -25,19 +25,18 @@ type hello struct {
 	Founded bool              `json:"founded"` // knows that the cluster has been complete once
 	Running bool              `json:"running"` // its journal is open and answers barriers
 	Boots   map[string]uint64 `json:"boots"`   // newest boot known of each site
+	Ages    map[string]uint64 `json:"ages"`    // greatest age known of each site's directory
 }
 
 // view is all that the decision to let a site in rests on.
 type view struct {
-	self     string
-	sites    []string // all, self included
-	state    State
-	epoch    uint64
-	admitted uint64            // boot under which this directory took part last; 0 if it never did
-	stale    bool              // the directory was found to be stale in an earlier run
-	founded  bool              // this site knows that the cluster has been complete once
-	peers    map[string]hello  // those that answered
-	missing  map[string]string // those that did not, and why
+	self    string
+	sites   []string // all, self included
+	state   State
+	epoch   uint64
+	rec     record            // what this directory remembers
+	peers   map[string]hello  // those that answered
+	missing map[string]string // those that did not, and why
 }
 
 // verb is what to do next.
@@ -63,11 +62,20 @@ func quorum(n int) int { return n/2 + 1 }
 
 // known is the newest boot of this site that anybody remembers.
 func (v view) known() uint64 {
-	var newest uint64
+	newest := v.rec.Boots[v.self]
 	for _, h := range v.peers {
 		newest = max(newest, h.Boots[v.self])
 	}
 	return newest
+}
+
+// age is the greatest age of this site's directory that anybody remembers.
+func (v view) age() uint64 {
+	greatest := v.rec.Ages[v.self]
+	for _, h := range v.peers {
+		greatest = max(greatest, h.Ages[v.self])
+	}
+	return greatest
 }
 
 // lost is why the journal directory does not hold what this site has promised, or "".
@@ -77,9 +85,14 @@ func (v view) lost() string {
 		return "this site has no journal"
 	case v.state == Damaged:
 		return "this site's journal is damaged"
-	case v.stale || v.known() > v.admitted:
+	case v.known() > v.rec.Admitted:
 		return fmt.Sprintf("this site's data is a stale copy: it took part last in run %d, and a site remembers run %d",
-			runNumber(v.admitted), runNumber(v.known()))
+			runNumber(v.rec.Admitted), runNumber(v.known()))
+	case v.age() > v.rec.Age:
+		return fmt.Sprintf("this site's data is a stale copy: it was made when the site had counted to %d, and a site remembers that it counted to %d",
+			v.rec.Age, v.age())
+	case v.rec.Stale:
+		return "this site's data turned out to be a stale copy in its last run"
 	}
 	return ""
 }
@@ -119,7 +132,7 @@ func (v view) otherEpoch() (s step, older bool) {
 
 // everFounded reports whether the cluster has been complete once, so that records may have been acknowledged.
 func (v view) everFounded() bool {
-	if v.founded || v.state == Formed {
+	if v.rec.Founded || v.state == Formed {
 		return true
 	}
 	for _, h := range v.peers {

@@ -18,6 +18,7 @@ func TestDecide(t *testing.T) {
 	damaged := change(up, func(h *hello) { h.State, h.Running = Damaged, false })
 	refilling := change(up, func(h *hello) { h.State = Forming })
 	newer := change(up, func(h *hello) { h.Boots["seoul"] = 5 << 16 })
+	older := change(up, func(h *hello) { h.Ages = map[string]uint64{"seoul": 7} })
 	epoch := func(h hello, n uint64) hello { h.Epoch = n; return h }
 	three, five := []string{"busan", "chuncheon", "seoul"}, []string{"busan", "chuncheon", "daegu", "jeju", "seoul"}
 	type peers = map[string]hello
@@ -39,17 +40,19 @@ func TestDecide(t *testing.T) {
 		"burned, one of two":           {view{state: Empty, peers: peers{"busan": up}}, wait, "both other sites are needed until this one has caught up: waiting for chuncheon"},
 		"burned, other starts":         {view{state: Empty, peers: peers{"busan": up, "chuncheon": starting}}, wait, "waiting for chuncheon (it does not take part yet)"},
 		"burned while one refills":     {view{state: Empty, peers: peers{"busan": up, "chuncheon": refilling}}, wait, "waiting for chuncheon (it has not all of the journal yet)"},
-		"burned, all know, all empty":  {view{state: Empty, founded: true, peers: peers{"busan": empty, "chuncheon": empty}}, wait, "no majority is left|must be recovered"},
+		"burned, all know, all empty":  {view{state: Empty, rec: record{Founded: true}, peers: peers{"busan": empty, "chuncheon": empty}}, wait, "no majority is left|must be recovered"},
 		"two burned":                   {view{state: Empty, peers: peers{"busan": up, "chuncheon": empty}}, wait, "no majority is left that knows all|waiting for chuncheon (it has no journal)"},
 		"damaged":                      {view{state: Damaged, peers: peers{"busan": up, "chuncheon": up}}, barrier, "damaged"},
 		"all damaged":                  {view{state: Damaged, peers: peers{"busan": damaged, "chuncheon": damaged}}, wait, "no majority is left|busan (its journal is damaged)"},
 		"damaged before it began":      {view{state: Damaged, peers: peers{"busan": forming, "chuncheon": empty}}, found, ""},
-		"stale":                        {view{state: Formed, admitted: boot3, peers: peers{"busan": newer, "chuncheon": up}}, barrier, "it took part last in run 3, and a site remembers run 5"},
-		"stale, one of two":            {view{state: Formed, admitted: boot3, peers: peers{"busan": newer}}, wait, "stale copy|both other sites are needed"},
-		"stale, same number":           {view{state: Formed, admitted: boot3 - 1, peers: peers{"busan": up, "chuncheon": up}}, barrier, "stale copy"},
-		"stale, found out late":        {view{state: Formed, stale: true, peers: peers{"busan": up, "chuncheon": up}}, barrier, "stale copy"},
-		"all stale copies":             {view{state: Formed, admitted: 1, peers: peers{"busan": starting, "chuncheon": starting}}, wait, "both other sites"},
-		"stale, others new":            {view{state: Formed, stale: true, peers: peers{"busan": empty, "chuncheon": empty}}, wait, "no majority is left"},
+		"stale":                        {view{state: Formed, rec: record{Admitted: boot3}, peers: peers{"busan": newer, "chuncheon": up}}, barrier, "it took part last in run 3, and a site remembers run 5"},
+		"stale, one of two":            {view{state: Formed, rec: record{Admitted: boot3}, peers: peers{"busan": newer}}, wait, "stale copy|both other sites are needed"},
+		"stale, same number":           {view{state: Formed, rec: record{Admitted: boot3 - 1}, peers: peers{"busan": up, "chuncheon": up}}, barrier, "stale copy"},
+		"a copy of the last run":       {view{state: Formed, rec: record{Age: 6}, peers: peers{"busan": up, "chuncheon": older}}, barrier, "when the site had counted to 6, and a site remembers that it counted to 7"},
+		"stale, told by gossip":        {view{state: Formed, rec: record{Boots: map[string]uint64{"seoul": 5 << 16}}, peers: peers{"busan": starting}}, wait, "stale copy"},
+		"stale, found out late":        {view{state: Formed, rec: record{Stale: true}, peers: peers{"busan": up, "chuncheon": up}}, barrier, "stale copy"},
+		"all stale copies":             {view{state: Formed, rec: record{Admitted: 1}, peers: peers{"busan": starting, "chuncheon": starting}}, wait, "both other sites"},
+		"stale, others new":            {view{state: Formed, rec: record{Stale: true}, peers: peers{"busan": empty, "chuncheon": empty}}, wait, "no majority is left"},
 		"older epoch":                  {view{state: Formed, epoch: 1, peers: peers{"busan": epoch(up, 2)}}, refuse, "recovered with epoch 2, as site busan says, and this site's data is of epoch 1: move"},
 		"others are of an older epoch": {view{state: Formed, epoch: 2, peers: peers{"busan": epoch(up, 1), "chuncheon": epoch(up, 1)}}, wait, "waiting for busan (it is of epoch 1"},
 		"one of five":                  {view{sites: five, state: Formed, peers: peers{"busan": up}}, wait, "waiting for chuncheon, daegu, jeju"},
@@ -64,8 +67,8 @@ func TestDecide(t *testing.T) {
 			if v.sites == nil {
 				v.sites = three
 			}
-			if v.admitted == 0 {
-				v.admitted = boot3
+			if v.rec.Admitted == 0 {
+				v.rec.Admitted = boot3
 			}
 			if v.missing == nil {
 				v.missing = map[string]string{}

@@ -70,10 +70,11 @@ func ParseSite(text string) (Site, error) {
 		}
 		*into = value
 	}
-	for key, addr := range map[string]string{"link": s.Link, "routes": s.Routes} {
-		if !validAddress(addr) {
-			return wrong("%s=HOST:PORT is needed", key)
-		}
+	switch {
+	case !validAddress(s.Link):
+		return wrong("link=HOST:PORT is needed")
+	case !validAddress(s.Routes):
+		return wrong("routes=HOST:PORT is needed")
 	}
 	if s.URL != "" && !validURL(s.URL) {
 		return wrong("url=%s is not a URL such as https://seoul.example.org", s.URL)
@@ -87,8 +88,12 @@ func validName(name string) bool {
 
 func validAddress(addr string) bool {
 	host, port, err := net.SplitHostPort(addr)
-	n, _ := strconv.ParseUint(port, 10, 16)
-	return err == nil && host != "" && n != 0
+	return err == nil && host != "" && validPort(port) && port != "0"
+}
+
+func validPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 func validURL(text string) bool {
@@ -130,13 +135,17 @@ func (s Settings) validate() error {
 		return fmt.Errorf("this is site %q, and the cluster has %s", s.Site, strings.Join(s.Names(), ", "))
 	case s.Dir == "":
 		return errors.New("name the directory with the site's certificate")
-	}
-	for what, addr := range map[string]string{"link": s.LinkListen, "routes": s.RoutesListen} {
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-			return fmt.Errorf("the address to listen on for %s, %q, is not HOST:PORT", what, addr)
-		}
+	case !validListen(s.LinkListen):
+		return fmt.Errorf("the address to listen on for link, %q, is not HOST:PORT", s.LinkListen)
+	case !validListen(s.RoutesListen):
+		return fmt.Errorf("the address to listen on for routes, %q, is not HOST:PORT", s.RoutesListen)
 	}
 	return nil
+}
+
+func validListen(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	return err == nil && validPort(port)
 }
 
 // validSites checks what must differ between sites, and how many there are.

@@ -40,7 +40,7 @@ func (m *Member) register() {
 func (m *Member) hello() hello {
 	rec := m.mem.now()
 	m.mu.Lock()
-	h := hello{Epoch: m.cfg.Epoch, State: m.state, Founded: rec.Founded, Running: m.engine != nil, Boots: rec.Boots}
+	h := hello{Epoch: m.cfg.Epoch, State: m.state, Founded: rec.Founded, Running: m.engine != nil, Boots: rec.Boots, Ages: rec.Ages}
 	e := m.engine
 	m.mu.Unlock()
 	if e != nil && e.SeenBoot != nil {
@@ -51,9 +51,9 @@ func (m *Member) hello() hello {
 	return h
 }
 
-// note remembers boots on stable storage.
-func (m *Member) note(boots map[string]uint64, founded bool) error {
-	_, err := m.mem.change(func(r *record) bool { return r.merge(boots, founded) })
+// note remembers what a site knows better, on stable storage.
+func (m *Member) note(told hello) error {
+	_, err := m.mem.change(func(r *record) bool { return r.merge(told.Boots, told.Ages, told.Founded) })
 	m.update(func() {})
 	return err
 }
@@ -73,7 +73,7 @@ func (m *Member) answerBoots(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	before := m.hello()
-	if err := m.note(told.Boots, told.Founded); err != nil {
+	if err := m.note(told); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
@@ -146,14 +146,14 @@ func (m *Member) askBarrier(ctx context.Context, site string) error {
 // gossip keeps telling a peer the newest boots, and learns from it, until the member is closed. It is how a site's run is
 // remembered where the site itself has not been since.
 func (m *Member) gossip(site string) {
-	told := record{Boots: map[string]uint64{}} // what the peer has kept
+	told := newRecord() // what the peer has kept
 	idle := gossipEvery
 	for {
-		if now := m.mem.now(); idle >= gossipEvery || told.merge(now.Boots, now.Founded) {
+		if now := m.mem.now(); idle >= gossipEvery || told.merge(now.Boots, now.Ages, now.Founded) {
 			if err := m.exchange(m.ctx, site, now); err == nil {
 				idle = 0
 			} else {
-				told = record{Boots: map[string]uint64{}} // who knows what it has kept; the link logs why
+				told = newRecord() // who knows what it has kept; the link logs why
 			}
 		}
 		if !pause(m.ctx, askEvery) {
@@ -168,10 +168,10 @@ func (m *Member) exchange(ctx context.Context, site string, rec record) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var before hello
-	if err := m.tell(ctx, site, pathBoots, hello{Epoch: m.cfg.Epoch, Founded: rec.Founded, Boots: rec.Boots}, &before); err != nil {
+	if err := m.tell(ctx, site, pathBoots, hello{Epoch: m.cfg.Epoch, Founded: rec.Founded, Boots: rec.Boots, Ages: rec.Ages}, &before); err != nil {
 		return err
 	}
-	if err := m.note(before.Boots, before.Founded); err != nil {
+	if err := m.note(before); err != nil {
 		return err
 	}
 	m.update(func() { m.told[site] = max(m.told[site], rec.Boots[m.cfg.Site]) })
@@ -181,9 +181,9 @@ func (m *Member) exchange(ctx context.Context, site string, rec record) error {
 // compare looks whether a peer remembers a run of this site that its directory knows nothing of, though it was let in: that peer was
 // not among those that were asked. What this site has promised since must not be trusted.
 func (m *Member) compare(site string, before hello) error {
-	newest := before.Boots[m.cfg.Site]
+	newest, now := before.Boots[m.cfg.Site], m.mem.now()
 	m.mu.Lock()
-	stale := m.kept && newest > m.prior && newest != m.boot && m.failed == nil
+	stale := m.failed == nil && m.kept && (newest > m.prior && newest != m.boot || before.Ages[m.cfg.Site] > now.Age)
 	m.mu.Unlock()
 	if !stale {
 		return nil
@@ -191,8 +191,8 @@ func (m *Member) compare(site string, before hello) error {
 	if _, err := m.mem.change(func(r *record) bool { r.Stale = true; return true }); err != nil {
 		return err
 	}
-	err := fmt.Errorf("cluster: this site's data is a stale copy: it had taken part last in run %d, and site %s, which could not be asked "+
-		"at the start, remembers run %d; start this site again, it will be filled by the others", runNumber(m.prior), site, runNumber(newest))
+	err := fmt.Errorf("cluster: this site's data is a stale copy, as site %s remembers, which could not be asked at the start (its last run was %d "+
+		"here, and %d there); start this site again, it will be filled by the others", site, runNumber(m.prior), runNumber(newest))
 	m.update(func() { m.failed = err })
 	m.log.Error("this process must stop", "err", err)
 	return nil

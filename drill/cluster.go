@@ -322,6 +322,7 @@ func (c *Cluster) Settle(ctx context.Context) error {
 
 // reach waits until the site has applied the positions of goal, and wants requests.
 func (s *Site) reach(ctx context.Context, goal map[int]uint64) error {
+	var why error // the last reason but for the end of ctx itself
 	for {
 		st, err := s.Status(ctx)
 		if err == nil {
@@ -336,10 +337,11 @@ func (s *Site) reach(ctx context.Context, goal map[int]uint64) error {
 		if ended := s.server.Ended(); ended != nil {
 			return ended
 		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(20 * time.Millisecond):
+		if ctx.Err() == nil || why == nil {
+			why = err
+		}
+		if rest(ctx, 20*time.Millisecond) != nil {
+			return why
 		}
 	}
 }

@@ -34,12 +34,16 @@ type Config struct {
 	Interruption time.Duration `help:"Longest interruption of partitions that the lost site did not lead; longer is a violation. Default: measured only."`
 }
 
-// rollback is the plant that needs no help of the servers: all sites come back with an old copy of their data.
-const rollback = "rollback"
+// rollback is the plant that needs no help of the servers: all sites come back with an old copy of their data. With ignoreHole a server does
+// not look for damage.
+const (
+	rollback   = "rollback"
+	ignoreHole = "ignore-hole"
+)
 
 // plants are the weaknesses that a server can be asked to have, and rollback.
 func plants() []string {
-	return []string{rollback, "ack-early", "forget-txn", "skip-record", "ignore-hole"}
+	return []string{rollback, "ack-early", "forget-txn", "skip-record", ignoreHole}
 }
 
 // Vars are the words that the help texts of Config's flags use.
@@ -58,6 +62,9 @@ func (c Config) resolve() (Config, error) {
 			return c, invalid("--burns is a scenario of its own: leave %s out", c.Scenario)
 		}
 		c.Scenario = "burns"
+	}
+	if c.Plant == ignoreHole {
+		setDefault(&c.Scenario, "flips") // what was damaged is not looked for: so there must be damage
 	}
 	setDefault(&c.Scenario, "full")
 	setDefault(&c.Sites, 3)

@@ -18,16 +18,30 @@ var kinds = map[string]func(path string) bool{
 	"files":   func(p string) bool { return strings.Contains(p, "/blobs/") || strings.Contains(p, "/media/") },
 }
 
-// flip turns one bit of a file at rest: the site is stopped, a bit of its largest file of a kind changes, and it starts again.
+// flip turns one bit of a file at rest: the site is stopped, so that its rows are in files, a bit of its largest file of a kind changes,
+// and it starts again.
 func flip(site int, kind string, seed uint64) *Fault {
 	return &Fault{Name: fmt.Sprintf("flip a bit in the %s of %s", kind, names(site)), Lost: []int{site},
 		inject: func(ctx context.Context, c *Cluster) error {
-			if err := kill(site)(ctx, c); err != nil {
+			if err := c.Sites[site].Stop(ctx); err != nil {
 				return err
 			}
 			return flipBit(c.Sites[site].Data, kinds[kind], rand.New(rand.NewPCG(seed, 0))) //nolint:gosec // repeatable on purpose
 		},
 		heal: begin(site)}
+}
+
+// flipAlone flips a bit in a journal whose site has nothing else: its rows are gone, and must be made of that journal.
+func flipAlone(site int, seed uint64) *Fault {
+	f := flip(site, "journal", seed)
+	f.Name += ", whose rows are gone"
+	f.heal = func(ctx context.Context, c *Cluster) error {
+		if err := os.RemoveAll(filepath.Join(c.Sites[site].Data, "rows")); err != nil {
+			return err
+		}
+		return begin(site)(ctx, c)
+	}
+	return f
 }
 
 // flipBit flips a bit in the middle half of the largest file that is of the kind. No such file is an error: nothing would be proved.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -269,10 +270,15 @@ func (d *drill) untilBack(ctx context.Context, at time.Duration) error {
 	return nil
 }
 
-// find adds findings about one promise.
+// find adds findings about one promise. Sites are called by their names.
 func (d *drill) find(promise int, texts ...string) {
+	var pairs []string
+	for _, s := range d.cluster.Sites {
+		pairs = append(pairs, s.URL(), s.Name)
+	}
+	name := strings.NewReplacer(pairs...)
 	for _, t := range texts {
-		d.report.Findings = append(d.report.Findings, Finding{Promise: promise, Text: t})
+		d.report.Findings = append(d.report.Findings, Finding{Promise: promise, Text: name.Replace(t)})
 	}
 }
 

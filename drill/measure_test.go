@@ -92,6 +92,7 @@ func TestPromiseOf(t *testing.T) {
 		"history of !r: EOF, EOF":                                                  2,
 		"refused: a: send to !r: 403 M_FORBIDDEN: you are not in the room":         7,
 		"refused: sync of a since \"x\": 401 M_UNKNOWN_TOKEN: unknown":             7,
+		"history of !r: 404 M_NOT_FOUND: no such room, <nil>":                      7,
 		"denied: busan denies state that was just set at seoul: 404 M_NOT_FOUND: ": 7,
 		"duplicate: \"a\" happened as $1 and as $2":                                3,
 		"two answers: \"a\"":                                                       3,

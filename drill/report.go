@@ -24,7 +24,7 @@ type Report struct {
 	Plant      string      `json:"plant,omitempty"`
 	Caveat     string      `json:"caveat"`
 	Incidents  []*Incident `json:"incidents"`
-	Recovery   *Spread     `json:"recovery"` // until writes were back after the loss of a minority, over all partitions; nil: there was none
+	Recovery   *Spread     `json:"recovery"` // until writes were back after the loss of a minority, in partitions that a lost site led; nil: there was none
 	Promises   []Promise   `json:"promises"`
 	Findings   []Finding   `json:"findings"`
 	Load       string      `json:"load"`       // what the users did, in numbers
@@ -83,7 +83,7 @@ func promises() []Promise {
 
 // promiseOf is the promise that a finding of a check is about, by the word it begins with.
 func promiseOf(finding string) int {
-	word, rest, _ := strings.Cut(finding, ":")
+	word, _, _ := strings.Cut(finding, ":")
 	switch word {
 	case "lost", "damaged":
 		return 1
@@ -97,18 +97,16 @@ func promiseOf(finding string) int {
 		return 6
 	case "denied":
 		return 7
-	case "refused":
-		if deniesInWords(rest) {
-			return 7
-		}
-		return 2
 	case "digest":
 		return 8
 	}
-	if strings.HasPrefix(finding, "the log of") || strings.Contains(finding, "failed through a bug") {
+	switch {
+	case strings.HasPrefix(finding, "the log of") || strings.Contains(finding, "failed through a bug"):
 		return 8
+	case deniesInWords(finding):
+		return 7
 	}
-	return 2 // stuck, or something could not be read
+	return 2 // refused, stuck, or something could not be read
 }
 
 func deniesInWords(text string) bool {
@@ -181,20 +179,22 @@ func (r *Report) tested(promise int) bool {
 	case 5:
 		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return in.minority })
 	case 6:
-		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return !in.minority && in.Lost < len(r.Sites) })
+		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return !in.minority && in.Lost > 0 && in.Lost < len(r.Sites) })
 	case 2, 7, 8:
 		return several && r.judged
 	}
 	return true
 }
 
-// spread is over the losses of a minority.
+// spread is over the losses of a minority, and the partitions that a lost site led (or may have led): the others hardly notice.
 func spread(incidents []*Incident) *Spread {
 	var all []time.Duration
 	for _, in := range incidents {
 		if in.minority {
 			for _, p := range in.Partitions {
-				all = append(all, p.Back)
+				if p.Led || !p.Known {
+					all = append(all, p.Back)
+				}
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func TestReport(t *testing.T) {
 	if len(r.Findings) != 1 || r.Promises[0].Verdict != broken || r.Promises[4].Verdict != kept || r.Promises[5].Verdict != notTested {
 		t.Errorf("findings %q, promises %+v", r.Findings, r.Promises)
 	}
-	if r.Recovery.N != 2 || r.Recovery.Min != 20*ms || r.Recovery.Max != 900*ms {
+	if r.Recovery.N != 1 || r.Recovery.Min != 900*ms || r.Recovery.Max != 900*ms {
 		t.Errorf("recovery %+v", r.Recovery)
 	}
 	got, err := os.ReadFile(cfg.Report)
@@ -80,6 +80,34 @@ func TestReport(t *testing.T) {
 	}
 	if err := r.finish(Config{JSON: dir}); err == nil {
 		t.Error("a report that cannot be written: no error")
+	}
+}
+
+// A promise that nothing has put to the test is not called kept.
+func TestNotTested(t *testing.T) {
+	three, one := siteNames[:3], siteNames[:1]
+	minority := &Incident{Lost: 1, minority: true}
+	for name, c := range map[string]struct {
+		r    Report
+		want string // a letter for each promise: k or n
+	}{
+		"a fire":             {Report{Sites: three, judged: true, Incidents: []*Incident{minority}}, "kkkkknkk"},
+		"a majority gone":    {Report{Sites: three, judged: true, Incidents: []*Incident{{Lost: 2}}}, "kkkknkkk"},
+		"everything gone":    {Report{Sites: three, judged: true, Incidents: []*Incident{{Lost: 3}}}, "kkkknnkk"},
+		"a cut between two":  {Report{Sites: three, judged: true, Incidents: []*Incident{{}}}, "kkkknnkk"},
+		"a single node":      {Report{Sites: one, judged: true, Incidents: []*Incident{{Lost: 1}}}, "knkknnnn"},
+		"ended before judge": {Report{Sites: three, Incidents: []*Incident{minority}}, "knnnknnn"},
+	} {
+		if err := c.r.finish(Config{}); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, p := range c.r.Promises {
+			got += p.Verdict[:1]
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
 	}
 }
 

@@ -150,7 +150,7 @@ func scenarios() []scenario {
 			return p.each(crash(a, p.other(a)))
 		}},
 		{name: "flips", sites: 3, shows: "flipped bits in journal, rows and files", steps: func(p *planner) []step {
-			return p.each(flip(p.site(), "journal", p.rng.Uint64()), flip(p.site(), "rows", p.rng.Uint64()),
+			return p.each(flip(p.site(), "journal", p.rng.Uint64()), flipAlone(p.site(), p.rng.Uint64()), flip(p.site(), "rows", p.rng.Uint64()),
 				flip(p.site(), "files", p.rng.Uint64()))
 		}},
 		{name: "power", sites: 1, needs: ownDisks, shows: "power loss of all sites at once; needs root", steps: func(p *planner) []step {

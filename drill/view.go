@@ -98,7 +98,7 @@ func (v *view) table(r *Report) {
 			in.HealedIn(), short(in.stall()))
 	}
 	if s := r.Recovery; s != nil && s.N > 1 {
-		fmt.Fprintf(w, "\nwrites back after a loss, all partitions:\tmin %v\tmedian %v\tmax %v\t(%d)\n", short(s.Min), short(s.Median), short(s.Max), s.N)
+		fmt.Fprintf(w, "\nwrites back after a loss, partitions that the lost led:\tmin %v\tmedian %v\tmax %v\t(%d)\n", short(s.Min), short(s.Median), short(s.Max), s.N)
 	}
 	fmt.Fprintf(w, "\nPROMISE\tVERDICT\n")
 	for _, p := range r.Promises {

@@ -78,6 +78,7 @@ func TestTypingIsSeenAtOtherSites(t *testing.T) {
 			a.Stop("!a:x", amy)
 		}
 		time.Sleep(tellEvery)
+		synctest.Wait()
 		if w.n != before+1 {
 			t.Errorf("%d messages for one typist in %v", w.n-before, tellEvery)
 		}

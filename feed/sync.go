@@ -205,6 +205,10 @@ func (f *Feed) look(rq *Request, filter *filter.Filter, since *Token, vis visit)
 // answer begins an answer from a view. It fails with Unavailable when rows have been discarded meanwhile, so that the view may have
 // less than the client.
 func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visit, view *replica.View) (*answer, error) {
+	// What leaves service now is waited for by nobody: its notes may never come.
+	if err := f.r.Serving(); err != nil {
+		return nil, err
+	}
 	if !f.hub.await(view.Positions(), vis.remade) || since != nil && !covers(view.Positions(), since.Positions) {
 		return nil, behind(nil)
 	}

@@ -121,6 +121,22 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 	}
 }
 
+// What a server did not answer is not called lost.
+func TestCheckSaysNothingOfTheUnread(t *testing.T) {
+	h, truth := sound()
+	delete(truth.Rooms, "!r")
+	clear(truth.Files)
+	clear(truth.Joined)
+	truth.Unread = map[string]bool{"!r": true, "mxc://x/1": true, "a": true, "b": true}
+	if findings := Check(h, truth); len(findings) > 0 {
+		t.Errorf("findings: %q", findings)
+	}
+	_, other := sound()
+	if findings := Differ("a", truth, "b", other); len(findings) > 0 {
+		t.Errorf("findings: %q", findings)
+	}
+}
+
 // Two sites that answer differently are found out.
 func TestDiffer(t *testing.T) {
 	_, a := sound()

@@ -62,6 +62,7 @@ func TestClaim(t *testing.T) {
 
 // TestTwoProcessesOfOneSite starts a second busan while the first is heard.
 func TestTwoProcessesOfOneSite(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	seoul := n.open("seoul")
 	first := n.open("busan")
@@ -116,6 +117,7 @@ func TestRestart(t *testing.T) {
 
 // TestRoutesNeedHeartbeats: no route before both sites have heard each other, and none for a process that was replaced.
 func TestRoutesNeedHeartbeats(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	seoul := n.open("seoul")
 	first := n.open("busan")

@@ -111,10 +111,15 @@ func (l *Link) judgeClocks() {
 
 // words say how far a clock is ahead of ours, or behind.
 func (d difference) words() string {
-	if d.offset < 0 {
-		return (-d.offset).Round(time.Millisecond).String() + " behind this one"
+	precision := time.Millisecond
+	if d.offset.Abs() > time.Minute {
+		precision = time.Second
 	}
-	return d.offset.Round(time.Millisecond).String() + " ahead of this one"
+	by := d.offset.Abs().Round(precision).String()
+	if d.offset < 0 {
+		return by + " behind this one"
+	}
+	return by + " ahead of this one"
 }
 
 func compared(off []difference) string {

@@ -24,25 +24,36 @@ func (l *Link) newTransport(p Peer) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Protocols: protocols,
-		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-			defer cancel()
-			defer context.AfterFunc(l.ctx, cancel)() // the transport dials on when the request has ended
-			dialer := tls.Dialer{Config: l.cfg.Credentials.tls(func(state tls.ConnectionState) error {
-				site, err := l.cfg.Credentials.peer(state)
-				if err == nil && site != p.Site {
-					err = refuse("it is site %q, not %q: the address of one of them is wrong", site, p.Site)
-				}
-				return err
-			})}
-			return dialer.DialContext(ctx, "tcp", p.Addr)
-		},
+		Protocols:             protocols,
+		DialTLSContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return l.dial(ctx, p) },
 		MaxIdleConnsPerHost:   16,
 		IdleConnTimeout:       time.Minute,
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true,
 	}
+}
+
+// dial connects with a peer and makes sure that it is that one.
+func (l *Link) dial(ctx context.Context, p Peer) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout+handshakeTimeout)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)() // the transport dials on when the request has ended
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", p.Addr)
+	if err != nil {
+		return nil, err
+	}
+	secure := tls.Client(conn, l.cfg.Credentials.tls(func(state tls.ConnectionState) error {
+		site, err := l.cfg.Credentials.peer(state)
+		if err == nil && site != p.Site {
+			err = refuse("it is site %q, not %q: the address of one of them is wrong", site, p.Site)
+		}
+		return err
+	}))
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secure, nil
 }
 
 // Do sends req to site and returns its answer, whatever its status; the caller closes its body. req.URL holds path and query only. An

@@ -9,7 +9,8 @@
 //     made, and which is the site that was meant.
 //   - Two processes that say they are the same site are not both believed (claim.go): while one of them is heard the others
 //     refuse whatever the second says, and both are told.
-//   - Nothing waits for ever: a peer that is down is found out within dialTimeout, one that hangs within idleTimeout.
+//   - Nothing waits for ever: a peer that is down is found out within dialTimeout, one that is frozen within handshakeTimeout, one that
+//     hangs in the middle within idleTimeout.
 //
 // Limits: small and known clusters, everybody linked with everybody. HTTP/1.1, so that a long transfer holds up nobody else.
 // Nothing is retried here. A heartbeat every half second is the only traffic of its own, a few hundred bytes for each peer.
@@ -35,10 +36,12 @@ import (
 )
 
 const (
-	dialTimeout   = time.Second      // to connect and shake hands
-	idleTimeout   = 10 * time.Second // without a byte of progress a request is given up
-	closeTimeout  = time.Second      // for saying goodbye
-	maxConcurrent = 256              // requests at work at a time; heartbeats are apart
+	dialTimeout      = time.Second      // to connect
+	handshakeTimeout = 2 * time.Second  // to shake hands once connected: computing, which a busy machine does late
+	idleTimeout      = 10 * time.Second // without a byte of progress a request is given up
+	closeTimeout     = time.Second      // for saying goodbye
+	maxConcurrent    = 256              // requests at work at a time; heartbeats are apart
+	expiresSoon      = 30 * 24 * time.Hour
 )
 
 // Config says who this site is and whom it is linked with. All fields but Version, MaxBody, Clock and Log are required.
@@ -123,6 +126,9 @@ func Open(c Config) (*Link, error) {
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.mux.HandleFunc("POST /link/heartbeat", l.heartbeat)
 	l.mux.HandleFunc("POST /link/goodbye", l.goodbye)
+	if left := c.Credentials.Until.Sub(l.clock.Now()); left < expiresSoon {
+		l.log.Warn("this site's certificate ends soon: renew it with bongsu cluster certificate", "until", stamp(c.Credentials.Until))
+	}
 	l.serve()
 	beating, quiet := context.WithCancel(l.ctx)
 	l.quiet = quiet
@@ -193,8 +199,8 @@ func (l *Link) Close() error {
 	l.quiet() // a heartbeat after the goodbye would take it back
 	l.beats.Wait()
 	l.sayGoodbye()
+	err := l.srv.Close() // first, so that a handler that is told to end cannot answer as if it had finished
 	l.cancel()
-	err := l.srv.Close()
 	l.work.Wait()
 	for _, p := range l.peers {
 		p.transport.CloseIdleConnections()

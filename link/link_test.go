@@ -216,6 +216,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestPeerIsDown(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	seoul := n.open("seoul")
 	begin := time.Now()
@@ -253,6 +254,7 @@ func TestPeerIsDown(t *testing.T) {
 
 // TestNoProgress plants handlers and callers that stop in the middle. It takes idleTimeout.
 func TestNoProgress(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("waits for the idle timeout")
 	}
@@ -308,21 +310,25 @@ func TestNoProgress(t *testing.T) {
 func TestTooManyRequests(t *testing.T) {
 	n := newNet(t)
 	seoul, busan := n.open("seoul"), n.open("busan")
+	const limit = 4
+	busan.slots = make(chan struct{}, limit)
 	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	defer free()
 	var working atomic.Int32
 	busan.Handle("GET /wait", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		working.Add(1)
 		<-release
 	}))
 	var all sync.WaitGroup
-	for range maxConcurrent {
+	for range limit {
 		all.Go(func() {
 			if code, _, err := get(t, seoul, "busan", "/wait"); code != 200 {
 				t.Errorf("%d %v", code, err)
 			}
 		})
 	}
-	eventually(t, "so much work", func() bool { return working.Load() == maxConcurrent })
+	eventually(t, "so much work", func() bool { return working.Load() == limit })
 	if code, text, err := get(t, seoul, "busan", "/wait"); code != 503 {
 		t.Errorf("one too many: %d %q %v", code, text, err)
 	}
@@ -330,7 +336,7 @@ func TestTooManyRequests(t *testing.T) {
 	if _, err := seoul.ask(t.Context(), at); err != nil {
 		t.Errorf("a heartbeat had to wait: %v", err)
 	}
-	close(release)
+	free()
 	all.Wait()
 }
 

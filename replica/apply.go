@@ -169,8 +169,17 @@ func (pt *partition) apply(e journal.Entry) error {
 	return nil
 }
 
-// known refuses what this build cannot apply.
+// known refuses what this build, or this run, cannot apply.
 func (pt *partition) known(rec *Record) error {
+	if rec.Site == pt.r.site && rec.Boot > pt.r.boot && !pt.r.alone() && !pt.r.observer {
+		// What this run appends would be taken for a repeat of that one's records.
+		pt.mu.Lock()
+		p := pt.peerOf(rec.Site)
+		p.Boot = max(p.Boot, rec.Boot)
+		pt.mu.Unlock()
+		return fmt.Errorf("run %d of this site has written to the journal, and this is run %d: the data directory is an old copy, or "+
+			"another process serves the same site; stop that one, or start this one with an empty directory", rec.Boot, pt.r.boot)
+	}
 	for i := range rec.Proposals {
 		p := &rec.Proposals[i]
 		if err := pt.knownKind(p.Kind); err != nil {

@@ -1,11 +1,13 @@
 package replica_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"bongsu/clock"
+	"bongsu/errs"
 	"bongsu/journal"
 	"bongsu/replica"
 )
@@ -290,6 +292,30 @@ func TestBootsAreKnown(t *testing.T) {
 		}
 		if n := c.sites["busan"].r.Boot("nowhere"); n != 0 {
 			t.Errorf("boot %d of a site that is none", n)
+		}
+	})
+}
+
+// A site that runs on an old copy of its data stops as soon as it sees what it has written since.
+func TestOldCopyStops(t *testing.T) {
+	inCluster(t, 1, threeNames, nil, func(t *testing.T, c *cluster) {
+		jeju := c.sites["jeju"]
+		old := copyRows(t, jeju.db)
+		for range 2 {
+			c.crash("jeju")
+			c.start("jeju")
+			submit(t, jeju.r, propose("ledger.add", "amy"))
+		}
+		c.crash("jeju")
+		jeju.db.Abandon()
+		jeju.db, jeju.boot = old, 1 // as its copy says: the next one would be run 2
+		c.start("jeju")
+		c.until("it has stopped", func() bool { return jeju.r.Status(0).Err != nil })
+		if err := jeju.r.Status(0).Err; !strings.Contains(err.Error(), "run 3 of this site") || !strings.Contains(err.Error(), "old copy") {
+			t.Error(err)
+		}
+		if err := jeju.r.Serving(); !errs.Is(err, errs.Unavailable) || jeju.r.Boot("jeju") != 3 {
+			t.Errorf("it serves: %v; knows of run %d", err, jeju.r.Boot("jeju"))
 		}
 	})
 }

@@ -77,11 +77,11 @@ func (pt *partition) take(e journal.Entry) error {
 		return err
 	}
 	pt.arrive()
-	return pt.photograph()
+	return pt.handSnapshot()
 }
 
-// photograph hands the rows to who writes checkpoints, at the positions that are the same at all sites.
-func (pt *partition) photograph() error {
+// handSnapshot hands the rows to who writes checkpoints, at the positions that are the same at all sites.
+func (pt *partition) handSnapshot() error {
 	if !pt.crossed {
 		return nil
 	}

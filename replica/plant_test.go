@@ -34,6 +34,14 @@ func (p plant) appends(plan mem.Plan) mem.Plan {
 	}
 }
 
+// boot is the number of a run. With repeats that look like records of other runs there are numbers below it for them.
+func (p plant) boot(n uint64) uint64 {
+	if p.takeRepeats {
+		return n<<20 | 1<<19
+	}
+	return n
+}
+
 func (p plant) machine(site string) replica.Machine {
 	m := ledger()
 	if p.oddSite && site == "jeju" {
@@ -71,7 +79,7 @@ func (b *bent) Append(ctx context.Context, p journal.Partition, msgID string, da
 	if b.plant.takeRepeats {
 		b.mu.Lock()
 		b.tries[msgID]++
-		rec.Boot += (b.tries[msgID] - 1) << 40
+		rec.Boot -= b.tries[msgID] - 1 // see boot
 		b.mu.Unlock()
 	}
 	if b.plant.noNumbers {

@@ -10,6 +10,7 @@ import (
 
 	"bongsu/errs"
 	"bongsu/journal"
+	"bongsu/kv"
 	"bongsu/replica"
 )
 
@@ -30,7 +31,7 @@ func fickle(site string, odd *atomic.Value) replica.Machine {
 // A site whose state differs from what the others agree on notices, makes its rows anew and agrees again. The others say which site
 // it is, and go on.
 func TestOddSiteIsMadeAnew(t *testing.T) {
-	for _, names := range [][]string{threeNames, {"busan", "daegu", "jeju", "seoul", "ulsan"}} {
+	for _, names := range [][]string{threeNames, fiveNames} {
 		t.Run(fmt.Sprint(len(names), " sites"), func(t *testing.T) {
 			var odd atomic.Value
 			var agreed atomic.Uint64
@@ -230,5 +231,40 @@ func TestFarBehindLoadsACheckpoint(t *testing.T) {
 			t.Error("jeju applied history instead of loading the checkpoint")
 		}
 		c.alike()
+	})
+}
+
+// A store that cannot be read at one site is filled from the others, once; when it fails again the partition stops.
+func TestFaultOfTheStoreIsMendedOnce(t *testing.T) {
+	var faults atomic.Int32
+	config := func(site string, cfg *replica.Config) {
+		cfg.Machines = []replica.Machine{{Name: "brittle", Byte: 'B', Kinds: map[string]replica.Kind{
+			"brittle.set": {Apply: func(tx *replica.Tx, body []byte) ([]byte, error) {
+				if site == "jeju" && faults.Load() > 0 {
+					faults.Add(-1)
+					panic(kv.Fault{Err: errors.New("checksum mismatch")})
+				}
+				tx.Set(replica.Row(tx.Slot(), 'B', 'x'), body)
+				return nil, nil
+			}},
+		}}}
+	}
+	inCluster(t, 1, threeNames, config, func(t *testing.T, c *cluster) {
+		set := func() { submit(t, c.sites["seoul"].r, replica.Proposal{Kind: "brittle.set", Lane: "test"}) }
+		jeju := c.sites["jeju"]
+		set()
+		c.alike()
+		generation := jeju.r.Generation()
+		faults.Store(1)
+		set()
+		c.until("jeju is mended", func() bool { return jeju.r.Generation() > generation && jeju.r.Serving() == nil })
+		c.alike()
+		faults.Store(1)
+		set()
+		c.until("jeju has stopped", func() bool { return jeju.r.Status(0).Err != nil })
+		if err := jeju.r.Serving(); !errs.Is(err, errs.Unavailable) {
+			t.Errorf("it serves: %v", err)
+		}
+		set()
 	})
 }

@@ -21,7 +21,7 @@ type Config struct {
 	Rules    uint16   // the newest rules version that this build knows; 0 counts as 1
 	Site     string   // this site's name: 1 to 32 of a-z, 0-9 and "-"
 	Boot     uint64   // number of this run: greater than that of any earlier run of this data directory
-	Sites    []string // all sites, for the first record; empty: this one alone
+	Sites    []string // all sites, the same everywhere: for the first record, and to know that others are there; empty: this one alone
 	Queue    int      // bytes of proposals that may wait for one partition; 0 means 8 MiB
 	Clock    clock.Clock
 	Log      *slog.Logger

@@ -19,9 +19,9 @@ import (
 const (
 	// farBehind is how many records a site applies at most where it could load a checkpoint instead.
 	farBehind = 20_000
-	// answerWithin bounds one question to the journal; settleRetry is the pause before the next.
-	answerWithin = 10 * time.Second
-	settleRetry  = 250 * time.Millisecond
+	// answerWithin bounds one question to the journal; settleRetry is the pause before the next, at first and at last.
+	answerWithin                 = 10 * time.Second
+	settleRetry, lastSettleRetry = 250 * time.Millisecond, 4 * time.Second
 )
 
 // errBehind: this site's engine has not come as far as its rows, which other sites know to be right.
@@ -29,7 +29,7 @@ var errBehind = errors.New("the journal at this site is behind its rows")
 
 // settle makes the rows agree with the journal, trying until that has been done or ctx ends.
 func (pt *partition) settle(ctx context.Context) error {
-	said := ""
+	said, pause := "", settleRetry
 	for !pt.settled && ctx.Err() == nil {
 		err := pt.agree(ctx)
 		if errors.Is(err, errHalt) {
@@ -40,7 +40,8 @@ func (pt *partition) settle(ctx context.Context) error {
 				said = err.Error()
 				pt.logger().Warn("the rows are not confirmed yet, trying again", "err", err)
 			}
-			sleep(ctx, settleRetry)
+			sleep(ctx, pause)
+			pause = min(2*pause, lastSettleRetry)
 		}
 	}
 	return nil
@@ -91,7 +92,10 @@ func (pt *partition) agree(ctx context.Context) (err error) {
 		}
 	}
 	if err := pt.load(); err != nil {
-		return err
+		if pt.r.alone() {
+			return err // of Open
+		}
+		return fmt.Errorf("%w: %w", errHalt, err) // trying again does not help
 	}
 	pt.target, pt.settled = max(last, pt.floor), true
 	pt.publish()

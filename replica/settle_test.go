@@ -3,6 +3,7 @@ package replica_test
 import (
 	"context"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -136,5 +137,38 @@ func TestEmptyEngineIsNoEmptyJournal(t *testing.T) {
 			t.Errorf("it serves %d of 5", n)
 		}
 		c.alike()
+	})
+}
+
+// A checkpoint of newer rules is not for this build, however often it is loaded: the site stops and says what to do.
+func TestCheckpointOfNewerRulesStops(t *testing.T) {
+	dir := t.TempDir()
+	var file *replica.CheckpointFile
+	old := false
+	config := func(site string, cfg *replica.Config) {
+		cfg.Checkpoint = func(context.Context, journal.Partition, journal.Position) (*replica.CheckpointFile, error) {
+			return file, nil
+		}
+		if old && site == "jeju" {
+			cfg.Rules = 1
+		}
+	}
+	inCluster(t, 1, threeNames, config, func(t *testing.T, c *cluster) {
+		submit(t, c.sites["seoul"].r, propose("ledger.add", "amy"))
+		c.crash("jeju")
+		c.wipe("jeju")
+		var err error
+		if file, err = c.sites["seoul"].r.SaveCheckpoint(0, dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.sites["seoul"].j.Trim(t.Context(), 0, file.Info.Pos); err != nil {
+			t.Fatal(err)
+		}
+		old = true
+		jeju := c.start("jeju")
+		c.until("jeju has stopped", func() bool { return jeju.r.Status(0).Err != nil })
+		if err := jeju.r.Status(0).Err; !strings.Contains(err.Error(), "run a newer build") {
+			t.Error(err)
+		}
 	})
 }

@@ -21,7 +21,9 @@ import (
 	"bongsu/replica"
 )
 
-// TestSimulationOfSites lets clients wander between three sites which crash, come back with their rows as they are, older or gone, are
+var fiveNames = []string{"busan", "daegu", "jeju", "seoul", "ulsan"}
+
+// TestSimulationOfSites lets clients wander between three sites, or five, which crash, come back with their rows as they are, older or gone, are
 // cut off, lag, have wrong clocks, and have their journal trimmed. A client repeats a write, at whichever site it finds, until it
 // has a verdict. In the end every acknowledged write has had one effect, every other at most one, a refused one none; who asks a site
 // that has caught up is never denied what was acknowledged; and the sites are alike.
@@ -88,6 +90,7 @@ type siteSim struct {
 	t     *testing.T
 	seed  uint64
 	plant plant
+	names []string
 	dir   string
 	store *mem.Store
 
@@ -118,8 +121,11 @@ type simSite struct {
 func simulateSites(t *testing.T, seed uint64, p plant) (counts simCounts, faults []string) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := &siteSim{t: t, seed: seed, plant: p, dir: dir, store: mem.NewStore(3), rng: rand.New(rand.NewPCG(seed, 0)),
+		s := &siteSim{t: t, seed: seed, plant: p, names: threeNames, dir: dir, store: mem.NewStore(3), rng: rand.New(rand.NewPCG(seed, 0)),
 			files: map[journal.Partition]*replica.CheckpointFile{}, wants: map[string]want{}}
+		if seed%5 == 0 {
+			s.names = fiveNames
+		}
 		s.run()
 		counts, faults = s.counts, s.faults
 	})
@@ -133,7 +139,7 @@ func (s *siteSim) fault(format string, args ...any) {
 }
 
 func (s *siteSim) run() {
-	for _, name := range threeNames {
+	for _, name := range s.names {
 		site := &simSite{name: name, db: memoryDB(s.t)}
 		s.sites = append(s.sites, site)
 		s.start(site)
@@ -173,7 +179,7 @@ func (s *siteSim) start(site *simSite) {
 		site.j.Lead(journal.Partition(p), s.rng.IntN(2) == 0) // nobody, one or several
 	}
 	cfg := replica.Config{DB: site.db, Journal: s.plant.journal(site.j), Machines: []replica.Machine{s.plant.machine(site.name)}, Rules: 2,
-		Site: site.name, Boot: s.boot, Sites: threeNames, Queue: 64 << 10, Checkpoint: s.checkpoint,
+		Site: site.name, Boot: s.plant.boot(s.boot), Sites: s.names, Queue: 64 << 10, Checkpoint: s.checkpoint,
 		Clock: clock.Func(func() time.Time {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -469,12 +475,14 @@ func (s *siteSim) read(r *replica.Replica, name string) (n int64, up bool) {
 
 // insist repeats a write until it has a verdict, and reports whether it was accepted.
 func (s *siteSim) insist(rng *rand.Rand, p replica.Proposal) bool {
-	for {
+	for begun := time.Now(); time.Since(begun) < 10*time.Minute; {
 		if accepted, ok := s.try(rng, p); ok {
 			return accepted
 		}
 		time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
 	}
+	s.fault("%s %s had no verdict for ten minutes", p.Kind, p.Body)
+	return false
 }
 
 // try makes a write at some site; ok: there is a verdict.

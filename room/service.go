@@ -42,10 +42,9 @@ type By struct {
 type Service struct {
 	cfg      Config
 	receipts *receiptQueue
-	profiles *profileQueue
 }
 
-// New makes the service and starts its two goroutines, which Close ends.
+// New makes the service and starts its goroutine, which Close ends.
 func New(cfg Config) *Service {
 	if cfg.Version == "" {
 		cfg.Version = event.V12
@@ -61,7 +60,6 @@ func New(cfg Config) *Service {
 	}
 	s := &Service{cfg: cfg}
 	s.receipts = newReceiptQueue(s)
-	s.profiles = newProfileQueue(s)
 	return s
 }
 
@@ -92,10 +90,9 @@ func (s *Service) Partition(room id.RoomID) journal.Partition {
 // Now is the time of day in Unix milliseconds, for the age of events.
 func (s *Service) Now() int64 { return s.cfg.Clock.Now().UnixMilli() }
 
-// Close writes the receipts that wait, finishes the member events being written, and ends.
+// Close writes the receipts that wait, and ends.
 func (s *Service) Close() {
 	s.receipts.close()
-	s.profiles.close()
 }
 
 // submit proposes a change to a room and returns the verdict's body.

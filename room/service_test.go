@@ -1,6 +1,7 @@
 package room
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -315,7 +316,7 @@ func TestReceiptsShareWrites(t *testing.T) {
 	}
 }
 
-func TestUpdateProfile(t *testing.T) {
+func TestShowProfile(t *testing.T) {
 	st := newSite(t, replicatest.Options{})
 	var rooms []id.RoomID
 	for range 20 {
@@ -324,15 +325,17 @@ func TestUpdateProfile(t *testing.T) {
 	left := st.create(t, amy, Creation{})
 	ok(t, st.Leave(t.Context(), amy, left, ""))
 	st.rename("@amy:h", "Amy <3")
-	st.UpdateProfile("@amy:h")
+	ok(t, st.ShowProfile(t.Context(), "@amy:h"))
 	want := `{"displayname":"Amy <3","membership":"join"}`
-	deadline := time.Now().Add(10 * time.Second)
 	for _, room := range rooms {
-		for st.stateOf(t, room, event.TypeMember, "@amy:h") != want {
-			if time.Now().After(deadline) {
-				t.Fatal(st.stateOf(t, room, event.TypeMember, "@amy:h"))
-			}
+		if got := st.stateOf(t, room, event.TypeMember, "@amy:h"); got != want {
+			t.Fatal(got)
 		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := st.ShowProfile(ended, "@amy:h"); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("not shown, and said: %v", err)
 	}
 	if got := st.stateOf(t, left, event.TypeMember, "@amy:h"); got != `{"membership":"leave"}` {
 		t.Error(got)

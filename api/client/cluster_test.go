@@ -40,6 +40,7 @@ type clusterSite struct {
 	typing   *ephemeral.Typing
 	accounts *account.Service
 	sessions *account.Sessions
+	herald   *account.Herald
 	rooms    *room.Service
 	keys     *keys.Keys
 }
@@ -88,7 +89,8 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	s.sessions = account.NewSessions(s.replica.Rows())
 	s.typing = ephemeral.New(ephemeral.Config{Bus: s.journal, Origin: fmt.Sprint(name, "/", boot),
 		Changed: func(in id.RoomID) { s.feed.TypingChanged(in) }})
-	s.accounts = account.New(account.Config{Replica: s.replica, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1})})
+	s.accounts = account.New(account.Config{Replica: s.replica, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
+		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: "h", CatchUp: s.replica.CatchUp,
 		Devices: func(r kv.Reader, u id.UserID) (out []keys.Device) {
 			for _, d := range account.Devices(r, u) {
@@ -102,9 +104,10 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 			p := account.ProfileOf(r, u)
 			return room.Profile{DisplayName: p.Displayname}, ok
 		}})
+	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Patience: 100 * time.Millisecond})
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: name, Boot: boot, Acked: s.keys.Acked})
 	accounts := Accounts{Service: s.accounts, Open: true}
-	s.API, err = New(Config{Sessions: s, Fresh: s.replica, State: s.replica, Site: name, Deadline: 5 * time.Second, Limits: Limits{Off: true}},
+	s.API, err = New(Config{Sessions: s, Fresh: s.replica, State: s.replica, Site: name, Deadline: 4 * time.Second, Limits: Limits{Off: true}},
 		Routes(Endpoints{
 			Meta:     Meta{Server: "h", Health: func(context.Context) error { return nil }, Status: func(context.Context) (any, error) { return nil, nil }},
 			Accounts: accounts,
@@ -133,6 +136,7 @@ func (s *clusterSite) Authenticate(_ context.Context, token string) (Session, er
 // close stops a site as a graceful end would.
 func (s *clusterSite) close(t *testing.T) {
 	t.Helper()
+	s.herald.Close()
 	s.rooms.Close()
 	s.feed.Close()
 	s.keys.Close()

@@ -16,6 +16,8 @@ import (
 
 	"bongsu/event"
 	"bongsu/id"
+	"bongsu/keys"
+	"bongsu/replica"
 )
 
 // everywhere calls do for all sites at the same moment.
@@ -165,6 +167,7 @@ func TestTokensAtASiteBehind(t *testing.T) {
 	if len(next.Rooms.Join) != 1 {
 		t.Fatalf("%+v", next)
 	}
+	var wg sync.WaitGroup
 	for name, path := range map[string]string{
 		"sync":        "/sync?since=" + next.NextBatch,
 		"long poll":   "/sync?timeout=100&since=" + next.NextBatch,
@@ -172,12 +175,13 @@ func TestTokensAtASiteBehind(t *testing.T) {
 		"key changes": "/keys/changes?from=" + first.NextBatch + "&to=" + next.NextBatch,
 		"members":     in + "/members?at=" + next.NextBatch,
 	} {
-		t.Run(name, func(t *testing.T) {
+		wg.Go(func() {
 			if w := c.call(2, amy, "GET", path, ""); !unavailable(w) || !strings.Contains(w.Body.String(), "behind") {
-				t.Errorf("%d %s", w.Code, w.Body)
+				t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			}
 		})
 	}
+	wg.Wait()
 	// What the site has can be read from it.
 	c.must(2, amy, "GET", "/sync?since="+first.NextBatch, "", nil)
 	c.must(2, amy, "GET", in+"/messages?dir=b", "", nil)
@@ -401,5 +405,78 @@ func TestSitesAreListedAndSigned(t *testing.T) {
 	if w := ta.do(newRequest(t, "GET", "/_bongsu/sites", "")); w.Body.String() !=
 		`{"server_name":"example.org","sites":[{"base_url":"https://chat.example.org","name":"main"}],"unsigned":{"from":"main"}}` {
 		t.Errorf("%s", w.Body)
+	}
+}
+
+// TestAProfileIsShownThoughItsSiteBurns changes a name at a site that burns before it has shown it in rooms.
+func TestAProfileIsShownThoughItsSiteBurns(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	amy := c.user(0, "amy", "PHONE")
+	var rooms []string
+	for range 10 {
+		rooms = append(rooms, c.room(0, amy))
+	}
+	c.settled()
+	c.sites[0].herald.Close() // it gets to nothing any more
+	c.must(0, amy, "PUT", "/profile/@amy:h/displayname", `{"displayname":"Amelia"}`, nil)
+	c.burn(0, 2)
+	for _, in := range rooms {
+		eventually(t, "the name is shown", func() bool {
+			return strings.Contains(c.call(1, amy, "GET", in+"/state/m.room.member/@amy:h", "").Body.String(), "Amelia")
+		})
+	}
+	c.settled()
+	for site := range c.sites {
+		w := c.call(site, amy, "GET", rooms[0]+"/messages?dir=f&limit=100", "")
+		if n := strings.Count(w.Body.String(), `"displayname":"Amelia"`); n != 1 {
+			t.Errorf("site %d has %d events with the new name", site, n)
+		}
+	}
+}
+
+// TestMessagesToADeviceThatMoves hands them out again until a later token comes back, at whatever site, and then never again.
+func TestMessagesToADeviceThatMoves(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	amy := c.user(0, "amy", "PHONE")
+	c.settled()
+	sync := func(site int, since string) (out wanderSync) {
+		t.Helper()
+		c.must(site, amy, "GET", "/sync?since="+since, "", &out)
+		return out
+	}
+	start := sync(0, "").NextBatch
+	for i := range 3 {
+		c.must(i, amy, "PUT", fmt.Sprintf("/sendToDevice/m.test/%d", i), fmt.Sprintf(`{"messages":{"@amy:h":{"PHONE":{"body":"%d"}}}}`, i), nil)
+	}
+	c.settled()
+	kept := func(site int) int {
+		s := c.sites[site]
+		return len(keys.Pending(s.replica.Rows(), "@amy:h", "PHONE", replica.Place{}, 100).Events)
+	}
+	for site := range c.sites {
+		eventually(t, "they arrive", func() bool { return kept(site) == 3 })
+	}
+	var last wanderSync
+	for _, site := range []int{0, 1, 2, 0} { // the answer is lost each time
+		if last = sync(site, start); len(last.ToDevice.Events) != 3 {
+			t.Fatalf("site %d: %+v", site, last.ToDevice)
+		}
+	}
+	c.settled() // a deletion that was proposed by mistake would be there now
+	for site := range c.sites {
+		if kept(site) != 3 {
+			t.Error("deleted before the device said that it has them")
+		}
+	}
+	if again := sync(1, last.NextBatch); len(again.ToDevice.Events) != 0 {
+		t.Errorf("handed out again: %+v", again.ToDevice)
+	}
+	for site := range c.sites {
+		eventually(t, "they are deleted", func() bool { return kept(site) == 0 })
+		if again := sync(site, last.NextBatch); len(again.ToDevice.Events) != 0 {
+			t.Errorf("handed out again: %+v", again.ToDevice)
+		}
 	}
 }

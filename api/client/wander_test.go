@@ -63,16 +63,16 @@ func (w *wanderer) sync(site int, timeout time.Duration) bool {
 	}
 	w.since = out.NextBatch
 	for in, r := range out.Rooms.Join {
-		var new []string
+		var said []string
 		for _, ev := range r.Timeline.Events {
 			if ev.Content.Body != "" {
-				new = append(new, ev.Content.Body)
+				said = append(said, ev.Content.Body)
 			}
 		}
 		if r.Timeline.Limited && len(w.bodies) > 0 {
-			new = append(w.gap(in, r.Timeline.PrevBatch), new...)
+			said = append(w.gap(in, r.Timeline.PrevBatch), said...)
 		}
-		w.bodies = append(w.bodies, new...)
+		w.bodies = append(w.bodies, said...)
 		for _, ev := range r.Ephemeral.Events {
 			if ev.Type == "m.typing" {
 				clear(w.typing)
@@ -231,25 +231,25 @@ func (w *wanderer) check(t *testing.T, in string, rounds, writers int) {
 	t.Helper()
 	want := ""
 	for site := range w.c.sites {
-		fresh := &wanderer{c: w.c, rnd: w.rnd, token: w.token, typing: map[string]bool{}}
+		var bodies []string
 		var page struct {
 			Chunk []struct{ Content struct{ Body string } }
 		}
 		w.c.must(site, w.token, "GET", in+"/messages?dir=f&limit=1000", "", &page)
 		for _, ev := range page.Chunk {
 			if ev.Content.Body != "" {
-				fresh.bodies = append(fresh.bodies, ev.Content.Body)
+				bodies = append(bodies, ev.Content.Body)
 			}
 		}
-		all := fmt.Sprint(fresh.bodies)
+		all := fmt.Sprint(bodies)
 		if want == "" {
 			want = all
 		}
 		if all != want {
 			t.Errorf("site %d has another history:\n%s\n%s", site, all, want)
 		}
-		if len(fresh.bodies) != rounds*writers {
-			t.Errorf("site %d has %d messages, %d were confirmed", site, len(fresh.bodies), rounds*writers)
+		if len(bodies) != rounds*writers {
+			t.Errorf("site %d has %d messages, %d were confirmed", site, len(bodies), rounds*writers)
 		}
 	}
 	if got := fmt.Sprint(w.bodies); got != want {

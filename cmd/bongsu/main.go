@@ -53,6 +53,7 @@ type commands struct {
 	Backup  backupCmd  `cmd:"" help:"Write the whole state of a server to a directory, or check one."`
 	Restore restoreCmd `cmd:"" help:"Make an empty data directory into one that goes on from a backup."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running server under load, and check what it promises."`
+	Doctor  doctorCmd  `cmd:"" help:"Look at all sites, and say what would be missed if one burned."`
 	Cluster clusterCmd `cmd:"" help:"Make and look after the sites of a cluster."`
 	Drill   drillCmd   `cmd:"" help:"Burn sites of a cluster under load, and check every promise."`
 	Version versionCmd `cmd:"" help:"Print what was built."`

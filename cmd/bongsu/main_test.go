@@ -94,3 +94,44 @@ func TestVersion(t *testing.T) {
 		t.Errorf("%d %q", status, out)
 	}
 }
+
+func TestClusterInit(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "bundles")
+	sites := []string{"--site=seoul=127.0.0.1:8108", "--site=chuncheon=127.0.0.1:8208", "--site=busan=127.0.0.1:8308"}
+	args := append([]string{"cluster", "init", "--server-name=example.org", "--data=/d/{site}", "--partitions=2",
+		"--public-url=seoul=https://seoul.example.org", "--out=" + dir}, sites...)
+	status, out, errOut, _ := try(t, nil, args...)
+	if status != 0 || errOut != "" || !strings.Contains(out, "bongsu serve --config "+filepath.Join(dir, "busan", "site.toml")) {
+		t.Fatalf("%d %q %q", status, out, errOut)
+	}
+	settings, err := os.ReadFile(filepath.Join(dir, "seoul", "site.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`public-url = "https://seoul.example.org"`, "partitions = 2", `data = "/d/seoul"`, `listen = "127.0.0.1:8108"`,
+		`"chuncheon link=127.0.0.1:8209 routes=127.0.0.1:8210 url=http://127.0.0.1:8208"`} {
+		if !strings.Contains(string(settings), want) {
+			t.Errorf("no %s in\n%s", want, settings)
+		}
+	}
+	renew := []string{"cluster", "certificate", "--ca=" + filepath.Join(dir, "ca"), "--site=seoul", "--out=" + filepath.Join(t.TempDir(), "new")}
+	if status, out, errOut, _ = try(t, nil, renew...); status != 0 || !strings.Contains(out, "Put site.pem and site-key.pem in place") {
+		t.Errorf("%d %q %q", status, out, errOut)
+	}
+	for words, args := range map[string][]string{
+		"is not empty":                 args,
+		"site.pem exists":              renew,
+		"there is no site \"x\"":       {"cluster", "init", "--server-name=a", "--out=" + dir, "--site=a=h", "--public-url=x=http://h"},
+		"is not NAME=URL":              {"cluster", "init", "--server-name=a", "--out=" + dir, "--site=a=h", "--public-url=x"},
+		"must be 1 to 64":              {"cluster", "init", "--server-name=a", "--out=" + dir, "--site=a=h", "--partitions=65"},
+		"--site: \"a\" is not NAME=HO": {"cluster", "init", "--server-name=a", "--out=" + dir, "--site=a"},
+		"3 or 5 sites, not 1":          {"cluster", "init", "--server-name=a", "--out=" + dir, "--site=a=h"},
+	} {
+		if status, _, errOut, _ := try(t, nil, args...); status != 1 || !strings.Contains(errOut, words) {
+			t.Errorf("%s: %d %q", words, status, errOut)
+		}
+	}
+	if status, _, errOut, _ := try(t, nil, "cluster", "init"); status != 2 || !strings.Contains(errOut, "missing flags") {
+		t.Errorf("%d %q", status, errOut)
+	}
+}

@@ -43,7 +43,10 @@ func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string,
 	defer j.calls.Done()
 	msg := &nats.Msg{Subject: subject(p), Header: nats.Header{nats.MsgIdHdr: {msgID}}, Data: frame(p, data)}
 	for sent := false; ; sent = true {
-		e, err := j.engine(ctx)
+		e, err := j.await(ctx, true)
+		if errors.Is(err, journal.ErrFull) && sent {
+			err = fmt.Errorf("%w (%v)", errUnsettled, err)
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -105,7 +108,7 @@ func (j *Journal) appendable(e *engine, size int) error {
 	switch err := e.ill(); {
 	case errors.Is(err, errNoSpace):
 		return journal.ErrFull
-	case errors.Is(err, errWrite), errors.Is(err, journal.ErrDamaged):
+	case err != nil && !errors.Is(err, errStopped):
 		return err
 	}
 	if j.cfg.Budget > 0 && j.used.Load()+int64(size) > j.cfg.Budget {
@@ -124,11 +127,13 @@ var errNoQuorum = errors.New("jet: nothing can be written until a majority of th
 // sites is missing. It is nil when an append would get through.
 func (j *Journal) Refusing() error {
 	j.mu.Lock()
-	e, broken := j.eng, j.broken
+	e, broken, full := j.eng, j.broken, j.full
 	j.mu.Unlock()
 	switch {
 	case broken != nil:
 		return broken
+	case full:
+		return journal.ErrFull
 	case e == nil:
 		return errNoEngine
 	}

@@ -2,8 +2,11 @@ package jet
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -50,6 +53,37 @@ func BenchmarkAppend(b *testing.B) {
 				}
 			})
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+		})
+	}
+}
+
+// BenchmarkAppendSites compares one node with three, over loopback and on one disk: 1 sender and 64, over four partitions.
+func BenchmarkAppendSites(b *testing.B) {
+	data := noise(1 << 10)
+	for _, senders := range []int{1, 64} {
+		run := func(b *testing.B, nodes []*Journal) {
+			var n atomic.Int64
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for range senders {
+				wg.Go(func() {
+					for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+						if _, err := nodes[i%int64(len(nodes))].Append(b.Context(), journal.Partition(i%4), fmt.Sprint(i), data); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+		}
+		b.Run(fmt.Sprintf("one/%d", senders), func(b *testing.B) {
+			run(b, []*Journal{open(b, Config{Dir: b.TempDir()})})
+		})
+		b.Run(fmt.Sprintf("three/%d", senders), func(b *testing.B) {
+			c := startTrio(b, 4, nil)
+			run(b, slices.Collect(maps.Values(c.nodes)))
 		})
 	}
 }

@@ -162,7 +162,11 @@ func (g *group) scanSnapshots() error {
 	latest := ""
 	for _, e := range entries {
 		var t, i uint64
-		if n, _ := fmt.Sscanf(e.Name(), "snap.%d.%d", &t, &i); n == 2 && (t > term || t == term && i > index) {
+		const form = "snap.%d.%d"
+		if n, _ := fmt.Sscanf(e.Name(), form, &t, &i); n != 2 || e.Name() != fmt.Sprintf(form, t, i) {
+			continue // one that was being written
+		}
+		if t > term || t == term && i > index {
 			term, index, latest = t, i, e.Name()
 		}
 	}

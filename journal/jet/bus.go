@@ -72,9 +72,13 @@ func (j *Journal) subscribe(subject string, fn func(*nats.Msg)) (stop func(), er
 	s := &subscription{subject: subject, fn: fn}
 	b := &j.bus
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.all = append(b.all, s)
 	s.attach(b.nc)
+	nc := b.nc
+	b.mu.Unlock()
+	if nc != nil {
+		_ = nc.Flush() // so that nothing published here after Subscribe has returned is missed; an engine that has gone misses all
+	}
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -94,7 +98,6 @@ func (s *subscription) attach(nc *nats.Conn) {
 	if sub, err := nc.Subscribe(s.subject, s.fn); err == nil {
 		_ = sub.SetPendingLimits(busQueue, busBytes)
 		s.sub = sub
-		_ = nc.Flush() // so that nothing published after Subscribe has returned is missed
 	}
 }
 

@@ -182,8 +182,9 @@ func (a *authority) tls(t *testing.T, site string) *tls.Config {
 	}
 }
 
-// Routes are encrypted, and who has another authority's certificate stays out, in both directions.
+// Routes are encrypted, and who has another authority's certificate, or belongs to another cluster, stays out in both directions.
 func TestClusterTLS(t *testing.T) {
+	t.Parallel()
 	ca := newAuthority(t)
 	c := startTrio(t, 1, func(conf *Config) { conf.Cluster.TLS = ca.tls(t, conf.Cluster.Site) })
 	c.fill(c.sites[0], 0, 1, 5, 500)
@@ -192,23 +193,30 @@ func TestClusterTLS(t *testing.T) {
 	}
 	stranger := c.sites[2]
 	c.stop(stranger)
-	conf := c.conf[stranger]
-	k := *conf.Cluster
-	k.TLS = newAuthority(t).tls(t, stranger)
-	conf.Cluster = &k
-	c.conf[stranger] = conf
-	j := c.start(stranger)
-	c.fill(c.sites[0], 0, 6, 20, 500)
-	if err := j.Refusing(); !errors.Is(err, errNoQuorum) {
-		t.Errorf("with another authority's certificate: %v", err)
+	right := c.conf[stranger]
+	last := 5
+	for name, change := range map[string]func(*Config){
+		"another authority's certificate": func(c *Config) { c.Cluster.TLS = newAuthority(t).tls(t, stranger) },
+		"another cluster's name":          func(c *Config) { c.Cluster.Name, c.Dir = "other", t.TempDir() },
+	} {
+		conf, k := right, *right.Cluster
+		conf.Cluster = &k
+		change(&conf)
+		c.conf[stranger] = conf
+		j := c.start(stranger)
+		c.fill(c.sites[0], 0, last+1, last+15, 500)
+		last += 15
+		if err := j.Refusing(); !errors.Is(err, errNoQuorum) {
+			t.Errorf("with %s it refuses with: %v", name, err)
+		}
+		if l := j.seen(0).last; l > 5 {
+			t.Errorf("with %s it has records up to %d", name, l)
+		}
+		c.stop(stranger)
 	}
-	if _, l, err := j.Bounds(limit(t), 0); err != nil || l > 5 {
-		t.Errorf("with another authority's certificate it has up to %d, %v", l, err)
-	}
-	c.stop(stranger)
-	k.TLS = ca.tls(t, stranger)
+	c.conf[stranger] = right
 	c.start(stranger)
-	c.want(stranger, 0, 1, 20, 500)
+	c.want(stranger, 0, 1, last, 500)
 }
 
 func TestWipeNothing(t *testing.T) {

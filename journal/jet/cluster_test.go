@@ -180,6 +180,7 @@ func (c *trio) want(site string, p journal.Partition, from, to, size int) {
 }
 
 func TestClusterForms(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t, 4, nil)
 	for p := range journal.Partition(4) {
 		for i, s := range c.sites {
@@ -232,6 +233,7 @@ func TestClusterContract(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
+		Sites:   true,
 		Appends: 100,
 	})
 }

@@ -1,24 +1,27 @@
 // Package jet is the journal on NATS JetStream, embedded in the process. It is the only importer of NATS.
 //
-// Each partition is a stream of one replica in files, strictly append-only, trimmed only from the front. The engine syncs every
-// record to disk before it acknowledges (SyncAlways), has no TCP port, and is reached through connections within the
-// process.
+// Each partition is a stream in files, strictly append-only, trimmed only from the front: of one replica on a single node, of one in
+// each site in a cluster, where the engines of the sites elect leaders and replicate. The engine syncs every record to disk before
+// it acknowledges (SyncAlways) and is reached through connections within the process.
 //
 // Invariants:
-//   - An acknowledged position is remembered beside the engine's files (marks.go), so that a tail that was acknowledged and has
-//     gone is told from one that was torn by a crash before anybody heard of it.
 //   - Before the engine sees its files, at every start, all of them are read and checked without changing a byte (scan.go): an
-//     engine that rebuilds its index would cut a block at the first bad record and drop what follows. After it has started, its
-//     own view must be the same: no holes, the same first and last.
-//   - A data directory never changes engine mode: manifest.go refuses what is not its own.
+//     engine that rebuilds its index would cut a block at the first bad record and drop what follows. In a cluster the same goes for
+//     what it has promised to the other sites (books.go), and all this happens before routes open.
+//   - Beside the engine's files lower bounds of what they must show are kept (marks.go): on one node what was acknowledged, in a
+//     cluster what the replica here has shown as committed. So a tail that has gone is told from one that was torn by a crash before
+//     anybody heard of it. After the start the engine's own view is held against them too (engine.go, sight.go).
+//   - What followers and readers are given is on a quorum: replicas apply nothing else.
+//   - A data directory never changes engine mode, cluster or site: manifest.go refuses what is not its own.
 //   - Every record carries a checksum of ours (frame.go), verified at every start and on every read.
 //   - A failing engine never ends the process. When the disk was full and has space again the engine is restarted (keeper.go);
 //     after any other write error nothing is appended until the process is started anew, since a disk that has failed to sync may
-//     show what it does not hold.
+//     show what it does not hold. In a cluster such an engine is stopped, and the other sites go on.
 //
-// Limits: one node. Memory: the engine keeps the block being written (up to 8 MiB) of each partition, the message ids of the last
-// two minutes (about 150 bytes each), and one page of history for each follower (pageBytes). It relies on a file system where
-// syncing a new file makes its name durable too, as ext4, xfs and btrfs do.
+// Limits: one process for each site, three or five sites. Memory: the engine keeps the block being written (up to 8 MiB) of each
+// partition, the message ids of the last two minutes (about 150 bytes each), and one page of history for each follower (pageBytes).
+// It relies on a file system where syncing a new file makes its name durable too, as ext4, xfs and btrfs do. A cluster's engine has a
+// port for clients on the loopback interface, with a random password: it opens its routes only after such a port.
 package jet
 
 import (
@@ -100,13 +103,15 @@ type Journal struct {
 	closed  bool
 	eng     *engine       // nil while there is none
 	broken  error         // why there will be none again
-	changed chan struct{} // closed and replaced when one of the three changes
+	full    bool          // there is none until there is space on the disk
+	changed chan struct{} // closed and replaced when one of these changes
 }
 
 var _ journal.Journal = (*Journal)(nil)
 
 // Open opens the journal in c.Dir, or makes a new one in a directory that is empty or absent. It returns ErrDamaged when
-// records are missing or fail their checksum, without having changed anything.
+// records are missing or fail their checksum, without having changed anything. In a cluster it opens the routes and does not wait for
+// other sites: reads and appends do. Whoever calls it has made sure that this site may vote (an emptied one not before its time).
 func Open(c Config) (*Journal, error) {
 	c = c.withDefaults()
 	if c.Dir == "" || c.Partitions < 1 || c.Partitions > 1024 {
@@ -251,10 +256,13 @@ func (j *Journal) enter(ctx context.Context, p journal.Partition) error {
 }
 
 // engine waits until there is an engine.
-func (j *Journal) engine(ctx context.Context) (*engine, error) {
+func (j *Journal) engine(ctx context.Context) (*engine, error) { return j.await(ctx, false) }
+
+// await is engine; an append does not wait for space on the disk.
+func (j *Journal) await(ctx context.Context, appending bool) (*engine, error) {
 	for {
 		j.mu.Lock()
-		e, broken, changed := j.eng, j.broken, j.changed
+		e, broken, full, changed := j.eng, j.broken, j.full, j.changed
 		j.mu.Unlock()
 		if err := j.ended(ctx); err != nil {
 			return nil, err
@@ -264,6 +272,9 @@ func (j *Journal) engine(ctx context.Context) (*engine, error) {
 		}
 		if e != nil {
 			return e, nil
+		}
+		if full && appending {
+			return nil, journal.ErrFull
 		}
 		select {
 		case <-changed:
@@ -285,9 +296,11 @@ func (j *Journal) ended(ctx context.Context) error {
 }
 
 // setEngine replaces the engine, or says with broken that there will be none again.
-func (j *Journal) setEngine(e *engine, broken error) {
+func (j *Journal) setEngine(e *engine, broken error) { j.replaceEngine(e, broken, false) }
+
+func (j *Journal) replaceEngine(e *engine, broken error, full bool) {
 	j.mu.Lock()
-	j.eng, j.broken = e, broken
+	j.eng, j.broken, j.full = e, broken, full
 	close(j.changed)
 	j.changed = make(chan struct{})
 	j.mu.Unlock()

@@ -30,8 +30,8 @@ func (j *Journal) keep() {
 		case <-sick:
 			j.log.Error("the journal cannot append", "err", e.ill())
 			switch {
-			case j.cfg.Cluster != nil && (errors.Is(e.ill(), errWrite) || errors.Is(e.ill(), journal.ErrDamaged)):
-				// It must neither lead nor vote, and the other sites need neither of it.
+			case j.cfg.Cluster != nil && !errors.Is(e.ill(), errNoSpace) && !errors.Is(e.ill(), errStopped):
+				// It must neither lead nor vote any more, and the other sites need neither of it.
 				j.setEngine(nil, e.ill())
 				e.stop()
 				sick = nil
@@ -52,7 +52,7 @@ func (j *Journal) keep() {
 func (j *Journal) heal(e *engine) *engine {
 	if errors.Is(e.ill(), errNoSpace) {
 		if j.cfg.Cluster != nil { // the others go on without it
-			j.setEngine(nil, nil)
+			j.replaceEngine(nil, nil, true)
 			e.stop()
 		}
 		for freeSpace(j.cfg.Dir) < max(j.cfg.Reserve, journal.MaxRecord) {

@@ -10,7 +10,7 @@ import (
 	"bongsu/journal"
 )
 
-// lookEvery is how often the clustered engine's view of the partitions is taken.
+// sightEvery is how often the clustered engine's view of the partitions is taken.
 const sightEvery = 100 * time.Millisecond
 
 // sight is what the engine of this site shows of one partition, without asking anybody else. A replica applies only what a quorum
@@ -88,7 +88,7 @@ func (j *Journal) watch() {
 			continue
 		}
 		if w == nil || w.e != e {
-			w = &watcher{e: e, marks: j.marks, short: make([]time.Time, len(seen))}
+			w = newWatcher(e, j.marks, len(seen))
 		}
 		if err := w.check(seen, time.Now()); err != nil {
 			e.fail(err)
@@ -112,6 +112,10 @@ type watcher struct {
 	e     *engine
 	marks *marks
 	short []time.Time // since when a partition that has a leader ends before what was committed here
+}
+
+func newWatcher(e *engine, m *marks, n int) *watcher {
+	return &watcher{e: e, marks: m, short: make([]time.Time, n)}
 }
 
 // shortFor is how long a partition may lack what was committed here, though it has a leader and seems current: a started engine

@@ -2,7 +2,6 @@ package jet
 
 import (
 	"fmt"
-	"sync"
 	"time"
 	_ "unsafe" // for go:linkname
 )
@@ -80,13 +79,9 @@ func (t Timers) engine() engineTimers {
 	}
 }
 
-var timersMu sync.Mutex
-
 // setTimers tells the engine. It refuses an engine that is not the one these timers were made for, and other timers than those
-// that a running engine of this process has.
+// that a running engine of this process has. The first call in a process must not race another.
 func setTimers(t Timers) error {
-	timersMu.Lock()
-	defer timersMu.Unlock()
 	want := t.engine()
 	switch now := currentTimers(); now {
 	case want:

@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds the wait for anything that must come; only a failing test reaches it.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // boundsPause is between looks at the bounds.
 const boundsPause = 5 * time.Millisecond
@@ -28,6 +28,8 @@ type Options struct {
 	Reopen func(t *testing.T, j journal.Journal) journal.Journal
 	// Wrap runs each case, for instance synctest.Test. Nil: cases run plainly.
 	Wrap func(*testing.T, func(*testing.T))
+	// Sites says that there are other sites, which may answer as well and for a moment still hold what was trimmed here.
+	Sites bool
 	// Appends is how many records the larger cases write; 0 means 300.
 	Appends int
 }

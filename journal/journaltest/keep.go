@@ -1,12 +1,12 @@
 package journaltest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"bongsu/journal"
 )
@@ -18,6 +18,7 @@ func (s suite) read(t *testing.T) {
 		t.Fatalf("of an empty partition: %v", err)
 	}
 	fill(t, j, 0, 1, 10)
+	wantBounds(t, j, 0, 1, 10)
 	for _, i := range []int{1, 5, 10} {
 		e, err := j.Read(ctx, 0, journal.Position(i))
 		if err != nil || e.Pos != journal.Position(i) {
@@ -46,21 +47,36 @@ func (s suite) trim(t *testing.T) {
 			t.Fatalf("trim %d: %v", c.at, err)
 		}
 		wantBounds(t, j, 0, c.first, 10)
-		if _, err := j.Read(ctx, 0, c.first-1); !errors.Is(err, journal.ErrTrimmed) {
-			t.Fatalf("read %d after trim %d: %v", c.first-1, c.at, err)
-		}
-		if c.first > 1 {
-			err := j.Follow(ctx, 0, c.first-2, func(journal.Entry) error { return nil })
-			if !errors.Is(err, journal.ErrTrimmed) {
-				t.Fatalf("follow after %d after trim %d: %v", c.first-2, c.at, err)
-			}
-		}
+		s.wantTrimmed(t, j, c.first-1)
 		recs := collect(t, j, 0, c.first-1, int(10-c.first+1), nil)
 		wantRecord(t, int(c.first), recs[0])
 	}
 	fill(t, j, 0, 11, 12) // positions go on as before
 	wantBounds(t, j, 0, 10, 12)
 	wantBounds(t, j, 1, 1, 0)
+}
+
+// wantTrimmed wants the record at pos of partition 0 to be gone, for readers and followers.
+func (s suite) wantTrimmed(t *testing.T, j journal.Journal, pos journal.Position) {
+	t.Helper()
+	ctx := limit(t)
+	for {
+		_, err := j.Read(ctx, 0, pos)
+		if errors.Is(err, journal.ErrTrimmed) && pos > 0 {
+			err = j.Follow(ctx, 0, pos-1, func(journal.Entry) error { return errEnough })
+		}
+		if errors.Is(err, journal.ErrTrimmed) {
+			return
+		}
+		if !s.Sites {
+			t.Fatalf("position %d was trimmed: %v", pos, err)
+		}
+		select {
+		case <-time.After(boundsPause):
+		case <-ctx.Done():
+			t.Fatalf("position %d was trimmed: %v", pos, err)
+		}
+	}
 }
 
 // trimUnderFollower trims what a slow follower has not read: it must learn of it and never skip.
@@ -173,11 +189,7 @@ func (s suite) reopenTrimmed(t *testing.T) {
 	fill(t, j, 0, 11, 12)
 	j = s.reopened(t, j)
 	wantBounds(t, j, 0, 10, 12)
-	ctx, cancel := context.WithCancel(limit(t))
-	defer cancel()
-	if err := j.Follow(ctx, 0, 8, func(journal.Entry) error { return nil }); !errors.Is(err, journal.ErrTrimmed) {
-		t.Fatalf("below the first: %v", err)
-	}
+	s.wantTrimmed(t, j, 9)
 	for i, rec := range collect(t, j, 0, 9, 3, nil) {
 		wantRecord(t, 10+i, rec)
 	}
