@@ -165,6 +165,22 @@ func TestGrowAndRecover(t *testing.T) {
 	if text := siteNamesOf(all[2]); text != "busan,chuncheon,seoul" {
 		t.Errorf("the state knows the sites %s", text)
 	}
+	saved := filepath.Join(root, "backup") // of the cluster, taken at one of its sites
+	if m, err := backup(t, sites[1].Data, admin.BackupOrder{Dir: saved}); err != nil || m.Site != "chuncheon" || m.Files.Count != 1 {
+		t.Errorf("a backup of the cluster: %+v, %v", m, err)
+	}
+	if _, err := backup(t, sites[1].Data, admin.BackupOrder{Dir: filepath.Join(root, "no"), Seal: true}); err == nil || !strings.Contains(err.Error(), "one site") {
+		t.Errorf("a cluster was sealed: %v", err)
+	}
+	shutAll(t, all)
+
+	all = openAll(t, sites) // as any other
+	if text := siteNamesOf(all[2]); text != "busan,chuncheon,seoul" {
+		t.Errorf("after a start the state knows the sites %s", text)
+	}
+	if again := say(t, all[1], token, room, news.txn); again != news {
+		t.Errorf("a retry of %s got %s", news, again)
+	}
 	shutAll(t, all)
 
 	// Two sites are gone for good.

@@ -79,6 +79,7 @@ func (pt *partition) goneOn(tx *Tx, body []byte) verdict {
 			tx.del(kv.Str(partitionRow(pt.n, tableSite), name))
 		}
 	}
+	pt.forgetRuns(tx, c.Sites)
 	for _, name := range c.Sites {
 		if _, ok := pt.sites[name]; !ok {
 			pt.sites[name] = siteRow{}
@@ -87,6 +88,20 @@ func (pt *partition) goneOn(tx *Tx, body []byte) verdict {
 		}
 	}
 	return verdict{}
+}
+
+// forgetRuns forgets the runs of all but the given sites: their records are in another journal.
+func (pt *partition) forgetRuns(tx *Tx, sites []string) {
+	lo := partitionRow(pt.n, tableBoot)
+	var gone [][]byte
+	for k := range tx.scan(lo, kv.End(lo), false) {
+		if name, _, err := kv.CutStr(k[len(lo):]); err != nil || !slices.Contains(sites, name) {
+			gone = append(gone, bytes.Clone(k))
+		}
+	}
+	for _, k := range gone {
+		tx.del(k)
+	}
 }
 
 // part forgets the peer of a site that is none any more.

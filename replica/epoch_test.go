@@ -107,6 +107,22 @@ func TestContinue(t *testing.T) {
 		t.Errorf("a late renewal: %v, %d nonces", err, nonces(r))
 	}
 
+	// The sites that are none any more are not met again after a start.
+	put(t, store, 0, replica.Record{Site: "gone", Boot: 1, N: 1, Rules: 1})
+	put(t, store, 1, replica.Record{Site: "gone", Boot: 1, N: 1, Rules: 1})
+	if err := r.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Continue(t.Context(), replica.Continuation{Epoch: 7, Sites: []string{"site"}}); err != nil {
+		t.Fatal(err)
+	}
+	again := replicatest.New(t, replicatest.Options{Machines: renewable(), Store: store, Observer: true, Site: "again"})
+	for _, s := range again.Status(0).Sites {
+		if s.Site != "site" {
+			t.Errorf("site %s is remembered", s.Site)
+		}
+	}
+
 	// It is all in the journal: whoever reads it reaches the same state.
 	other := replicatest.New(t, replicatest.Options{Machines: renewable(), Store: store, Observer: true, Site: "other"})
 	for p := range journal.Partition(2) {

@@ -139,5 +139,10 @@ func Open(dir string) (*Manifest, error) {
 	case sum != m.Sum || m.Format != format || len(m.Partitions) == 0:
 		return nil, damaged(dir, "%s does not match its hash", manifestFile)
 	}
+	for _, p := range m.Partitions {
+		if p.File != filepath.Base(p.File) {
+			return nil, damaged(dir, "%q is not the name of a file", p.File)
+		}
+	}
 	return m, nil
 }

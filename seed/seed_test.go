@@ -307,7 +307,7 @@ func TestNextEpoch(t *testing.T) {
 	if a <= 1 || a == b || a != seed.NextEpoch(1, "cluster-a") || seed.NextEpoch(a, "cluster-a") <= a || seed.NextEpoch(a, "cluster-b") <= max(a, b) {
 		t.Errorf("%d, %d, %d, %d", a, b, seed.NextEpoch(a, "cluster-a"), seed.NextEpoch(a, "cluster-b"))
 	}
-	if seed.NextEpoch(1, "") == seed.NextEpoch(1, "") {
+	if one, other := seed.NextEpoch(1, ""), seed.NextEpoch(1, ""); one == other {
 		t.Error("two single nodes begin one epoch")
 	}
 }

@@ -74,9 +74,6 @@ func Verify(ctx context.Context, dir string, report Report) (*Manifest, error) {
 // checkpoint verifies the checkpoint of partition i.
 func (m *Manifest) checkpoint(dir string, i int) (*replica.CheckpointFile, error) {
 	p := m.Partitions[i]
-	if p.File != filepath.Base(p.File) {
-		return nil, damaged(dir, "%q is not the name of a file", p.File)
-	}
 	c, err := replica.OpenCheckpoint(filepath.Join(dir, p.File))
 	if err != nil {
 		return nil, damaged(dir, "partition %d: %v", i, err)

@@ -36,7 +36,9 @@ func (c *backupCmd) Run(ctx context.Context, d deps) error {
 		if c.Out != "" {
 			return errors.New("--verify checks a backup and makes none: leave --out away")
 		}
-		m, err := app.VerifyBackup(ctx, c.Verify, d.progress())
+		show := d.progress()
+		m, err := app.VerifyBackup(ctx, c.Verify, show)
+		show(app.Step{})
 		if err != nil {
 			return err
 		}
@@ -63,6 +65,7 @@ func (d deps) backup(ctx context.Context, data string, o admin.BackupOrder) (m *
 		}
 	}
 	show := d.progress()
+	defer show(app.Step{})
 	err = d.administer(ctx, data, func(a *admin.Client) error {
 		m, err = a.Backup(ctx, o, func(s admin.BackupState) { show(app.Step{Doing: s.Doing, Done: s.Done, Of: s.Of}) })
 		return err
@@ -70,14 +73,19 @@ func (d deps) backup(ctx context.Context, data string, o admin.BackupOrder) (m *
 	return m, err
 }
 
-// progress shows steps on a terminal, each in the place of the one before, and nothing elsewhere.
+// progress shows steps on a terminal, each in the place of the one before, and nothing elsewhere. The zero
+// Step wipes the last one away.
 func (d deps) progress() func(app.Step) {
 	f, ok := d.stderr.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits
 		return func(app.Step) {}
 	}
 	return func(s app.Step) {
-		_, _ = fmt.Fprintf(f, "\r\033[K%s %d/%d\r", s.Doing, s.Done, s.Of) // it is only for the eye
+		text := ""
+		if s.Doing != "" {
+			text = fmt.Sprintf("%s %d/%d", s.Doing, s.Done, s.Of)
+		}
+		_, _ = fmt.Fprintf(f, "\r\033[K%s", text) // it is only for the eye
 	}
 }
 

@@ -28,7 +28,8 @@ func (growCmd) Help() string {
 
 // Run grows the node.
 func (c *growCmd) Run(ctx context.Context, d deps) error {
-	g, err := app.Grow(ctx, app.GrowPlan{Data: c.Data, Seed: c.SeedOut, Bundles: c.Bundles, Report: d.progress(), Now: time.Now,
+	show := d.progress()
+	g, err := app.Grow(ctx, app.GrowPlan{Data: c.Data, Seed: c.SeedOut, Bundles: c.Bundles, Report: show, Now: time.Now,
 		Backup: func(ctx context.Context, o admin.BackupOrder) (*app.Seed, error) {
 			m, err := d.backup(ctx, c.Data, o)
 			if err != nil {
@@ -37,6 +38,7 @@ func (c *growCmd) Run(ctx context.Context, d deps) error {
 			err = d.administer(ctx, c.Data, func(a *admin.Client) error { return a.Stop(ctx) })
 			return m, ignoreSealed(err)
 		}})
+	show(app.Step{})
 	if err != nil {
 		return err
 	}

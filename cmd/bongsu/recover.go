@@ -51,7 +51,9 @@ func (c *recoverCmd) Run(ctx context.Context, d deps) (err error) {
 			return err
 		}
 	}
-	m, err := r.Write(ctx, out, time.Now(), d.progress())
+	show := d.progress()
+	m, err := r.Write(ctx, out, time.Now(), show)
+	show(app.Step{})
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,9 @@ func (c *restoreCmd) Run(ctx context.Context, d deps) error {
 	if err != nil {
 		return err
 	}
-	m, epoch, err := app.Restore(ctx, app.RestorePlan{Seed: c.Seed, Config: cfg, Continue: c.Continue, Share: c.Link, NoFiles: c.NoFiles,
-		Report: d.progress()})
+	show := d.progress()
+	m, epoch, err := app.Restore(ctx, app.RestorePlan{Seed: c.Seed, Config: cfg, Continue: c.Continue, Share: c.Link, NoFiles: c.NoFiles, Report: show})
+	show(app.Step{})
 	if err != nil {
 		return err
 	}

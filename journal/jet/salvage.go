@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats-server/v2/server"
@@ -70,16 +71,15 @@ func (s *stopped) behind(p journal.Partition, log *heldLog) {
 		s.damage = damaged(p, s.last+1, "the records from here to %d were still being fetched from another site", log.ends)
 		return
 	}
-	last, err := s.frameAt(p, s.last)
-	if err != nil {
-		s.damage = err
-		return
-	}
-	for i, b := range frames {
-		if bytes.Equal(b, last) {
-			frames = frames[i+1:]
-			break
+	var last []byte
+	if s.last >= s.first {
+		if err := s.frames(p, s.last, s.last, func(_ journal.Position, b []byte) error { last = b; return nil }); err != nil {
+			s.damage = err
+			return
 		}
+	}
+	if i := slices.IndexFunc(frames, func(b []byte) bool { return bytes.Equal(b, last) }); i >= 0 {
+		frames = frames[i+1:]
 	}
 	s.damage = log.damage
 	for _, b := range frames {
@@ -89,36 +89,6 @@ func (s *stopped) behind(p journal.Partition, log *heldLog) {
 		}
 		s.tail = append(s.tail, b)
 	}
-}
-
-// frameAt is the record at pos of the stream with its frame; nil when there is none.
-func (s *stopped) frameAt(p journal.Partition, pos journal.Position) (out []byte, err error) {
-	if pos < s.first {
-		return nil, nil
-	}
-	for _, b := range s.blocks {
-		if b.last < pos {
-			continue
-		}
-		buf, err := readBlock(b.name, nil)
-		if err != nil {
-			return nil, err
-		}
-		hh, err := blockHash(streamName(p), b.index)
-		if err != nil {
-			return nil, err
-		}
-		for off := 0; off < len(buf); {
-			rec, err := parseRecord(buf[off:], hh)
-			if err != nil {
-				return nil, damaged(p, pos, "%v in %s", err, b.name)
-			}
-			if off += rec.size; rec.counts() && journal.Position(rec.seq) == pos {
-				return rec.payload, nil
-			}
-		}
-	}
-	return nil, damaged(p, pos, "it is not there")
 }
 
 // heldLog is what the files show of the log of one group.

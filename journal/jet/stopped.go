@@ -59,29 +59,30 @@ func OpenStopped(dir string, partitions int) (*Stopped, error) {
 		return nil, err
 	}
 	s := &Stopped{lock: lock, parts: make([]stopped, partitions), closing: make(chan struct{})}
-	trimmed, err := openMarks(filepath.Join(dir, marksFile), partitions, false)
-	if err != nil {
-		trimmed = &marks{parts: make([]mark, partitions)} // then nothing counts as trimmed
-	}
-	for p := range s.parts {
-		_, kept := trimmed.of(journal.Partition(p)) //nolint:gosec // at most 1024
-		s.parts[p].read(dir, journal.Partition(p), kept)
-	}
-	if err == nil {
-		err = trimmed.file.Close()
-	} else {
-		err = nil
-	}
-	if err == nil && m.Mode == clustered {
-		err = s.salvage(dir)
-	}
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+	s.scan(dir)
+	if m.Mode == clustered {
+		if err := s.salvage(dir); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
 	}
 	for p := range s.parts {
 		s.parts[p].end = s.parts[p].all()
 	}
 	return s, nil
+}
+
+// scan finds what the engine had applied. Without the file of marks nothing counts as trimmed.
+func (s *Stopped) scan(dir string) {
+	kept := make([]journal.Position, len(s.parts))
+	if m, err := openMarks(filepath.Join(dir, marksFile), len(s.parts), false); err == nil {
+		for p := range kept {
+			_, kept[p] = m.of(journal.Partition(p)) //nolint:gosec // at most 1024
+		}
+		_ = m.file.Close() // it was only read
+	}
+	for p := range s.parts {
+		s.parts[p].read(dir, journal.Partition(p), max(kept[p], 1)) //nolint:gosec // at most 1024
+	}
 }
 
 // read finds the records of partition p, up to the end or the first damage. Below kept some may be missing.
@@ -213,18 +214,23 @@ func (s *Stopped) Follow(ctx context.Context, p journal.Partition, after journal
 
 // walk calls fn with every record from pos to the end.
 func (s *stopped) walk(ctx context.Context, p journal.Partition, pos journal.Position, fn func(journal.Entry) error) error {
-	give := func(at journal.Position, b []byte) error {
+	return s.frames(p, pos, s.end, func(pos journal.Position, frame []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		data, err := unframe(p, b)
+		data, err := unframe(p, frame)
 		if err != nil {
-			return damaged(p, at, "%v", err)
+			return damaged(p, pos, "%v", err)
 		}
-		return fn(journal.Entry{Pos: at, Data: data})
-	}
+		return fn(journal.Entry{Pos: pos, Data: data})
+	})
+}
+
+// frames calls fn with every record from pos to end as it is stored. fn may keep it.
+func (s *stopped) frames(p journal.Partition, pos, end journal.Position, fn func(journal.Position, []byte) error) error {
 	for _, b := range s.blocks {
-		if b.last < pos || pos > min(s.last, s.end) {
+		last := min(b.last, s.last, end)
+		if last < pos {
 			continue
 		}
 		buf, err := readBlock(b.name, nil)
@@ -235,7 +241,7 @@ func (s *stopped) walk(ctx context.Context, p journal.Partition, pos journal.Pos
 		if err != nil {
 			return err
 		}
-		for off := 0; off < len(buf) && pos <= min(b.last, s.end); {
+		for off := 0; pos <= last; {
 			rec, err := parseRecord(buf[off:], hh)
 			if err != nil {
 				return damaged(p, pos, "%v in %s at byte %d", err, b.name, off)
@@ -244,14 +250,14 @@ func (s *stopped) walk(ctx context.Context, p journal.Partition, pos journal.Pos
 			if !rec.counts() || journal.Position(rec.seq) != pos {
 				continue
 			}
-			if err := give(pos, rec.payload); err != nil {
+			if err := fn(pos, rec.payload); err != nil {
 				return err
 			}
 			pos++
 		}
 	}
-	for ; pos > s.last && pos <= s.end; pos++ {
-		if err := give(pos, s.tail[pos-s.last-1]); err != nil {
+	for ; pos > s.last && pos <= end; pos++ {
+		if err := fn(pos, s.tail[pos-s.last-1]); err != nil {
 			return err
 		}
 	}
