@@ -50,18 +50,25 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 		// it may run twice as often as usual, and the process stays small.
 		debug.SetGCPercent(gcPercent)
 	}
-	for {
+	for damages := 0; ; stdout = io.Discard { // the ready line is written once
 		err := serve(ctx, cfg, log, stdout)
-		if !errors.Is(err, errReopen) {
+		switch {
+		case errors.Is(err, kv.ErrDamaged):
+			if damages++; damages > maxDamages {
+				return fmt.Errorf("the rows were damaged %d times in one run, the disk cannot be relied on: %w", damages, err)
+			}
+		case !errors.Is(err, errReopen):
 			return err
 		}
 		log.Warn("opening anew", "why", err)
-		stdout = io.Discard // the ready line was written
 	}
 }
 
 // errReopen ends a server that has to be opened anew: something that was fixed when it was opened has changed.
 var errReopen = errors.New("this run got another number")
+
+// maxDamages is how often the rows are made anew in one run of the program.
+const maxDamages = 3
 
 // serve opens a server and serves until ctx ends or the server has failed.
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.Writer) error {
@@ -174,7 +181,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 		return s, err
 	}
 	s.journal = s.plant.journal(s.journal, cfg.Site)
-	if s.rows, err = kv.Open(kv.Config{Dir: data.join("rows"), Cache: int64(cfg.Disk.Cache), Log: log}); err != nil {
+	if err := s.openRows(data); err != nil {
 		return s, err
 	}
 	s.onClose(s.rows.Close)
@@ -188,6 +195,25 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 		return s, err
 	}
 	return s, s.openAPI(registry)
+}
+
+// openRows opens the state. Damaged rows are marked, and made anew from the journal the next time.
+func (s *Server) openRows(data *dataDir) error {
+	if err := data.discardDamagedRows(s.log); err != nil {
+		return err
+	}
+	damaged := func(err error) {
+		if mark := data.markDamagedRows(); mark != nil {
+			s.log.Error("damaged rows could not be marked", "err", mark)
+		}
+		s.fail(err)
+	}
+	var err error
+	s.rows, err = kv.Open(kv.Config{Dir: data.join("rows"), Cache: int64(s.cfg.Disk.Cache), Log: s.log, OnDamage: damaged})
+	if errors.Is(err, kv.ErrDamaged) {
+		err = errors.Join(err, data.markDamagedRows())
+	}
+	return err
 }
 
 // openJournal opens the journal, and in a cluster the links to the other sites first.

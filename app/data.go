@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,6 +33,7 @@ const dataFormat = 1
 //	sealed.json   the server was moved elsewhere and is not to be started here
 //	checkpoints/  copies of the state, from which other sites and this one can begin
 //	rows/         state, made from the journal
+//	rows.damaged  while the rows are to be discarded at the next start
 //	blobs/        files that users uploaded
 //	thumbnails/   made from blobs; may be deleted while no process runs
 //	admin.sock    the operator's socket, while the process runs
@@ -174,6 +176,25 @@ func (d *dataDir) raiseBoot(above uint64) (uint64, error) {
 	}
 	d.boot = (above>>16+1)<<16 | uint64(binary.BigEndian.Uint16(nonce[:]))
 	return d.boot, writeFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
+}
+
+// damagedRows is there while the rows are to be discarded at the next start.
+const damagedRows = "rows.damaged"
+
+func (d *dataDir) markDamagedRows() error {
+	return writeFile(d.join(damagedRows), []byte("the rows are made anew at the next start\n"))
+}
+
+// discardDamagedRows removes the rows if they were marked, and then the mark.
+func (d *dataDir) discardDamagedRows(log *slog.Logger) error {
+	if _, err := os.Stat(d.join(damagedRows)); err != nil {
+		return nil //nolint:nilerr // there is no mark
+	}
+	log.Error("ALARM: the rows were damaged on this disk; they are discarded and made anew")
+	if err := os.RemoveAll(d.join("rows")); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(d.join(damagedRows)), syncDir(d.path))
 }
 
 // close gives up the lock.

@@ -131,7 +131,8 @@ func (st *site) seenBoot(name string) uint64 {
 	return 0
 }
 
-// barrier appends a record to every partition, and returns when this site's own engine holds everything up to there.
+// barrier appends a record to every partition, and returns when this site's own engine holds everything up to there on stable
+// storage.
 func (st *site) barrier(ctx context.Context, j *jet.Journal) error {
 	r := st.replica.Load()
 	if r == nil {
@@ -145,7 +146,7 @@ func (st *site) barrier(ctx context.Context, j *jet.Journal) error {
 			return err
 		}
 	}
-	return nil
+	return j.Sync()
 }
 
 // held returns when this site's own engine has stored partition p up to pos. What was applied may have come from another site's.

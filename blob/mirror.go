@@ -105,6 +105,7 @@ type Mirror struct {
 	wanted chan Hash     // perhaps not here, or not as it should be
 	look   chan struct{} // asks for a survey
 	urgent chan struct{} // one token for each fetch that somebody waits for
+	trust  trust         // in copies that were checked lately
 
 	mu      sync.Mutex
 	flights map[Hash]*flight
@@ -268,13 +269,16 @@ func tooFew(err error) error {
 // Open opens a blob for reading, fetching it from another site if it is not here; the caller closes it. A blob that no site
 // has is errs.NotFound; it is errs.Unavailable when not every site could be asked, or ctx ends before the blob is here.
 func (m *Mirror) Open(ctx context.Context, h Hash) (io.ReadSeekCloser, error) {
-	if m.cfg.Link == nil {
-		return m.store.Open(h)
-	}
 	if !m.isDecayed(h) {
-		if f, err := m.store.Open(h); !errs.Is(err, errs.NotFound) {
-			return f, err
+		err := m.sound(ctx, h)
+		if err == nil {
+			return m.store.Open(h)
 		}
+		if ctx.Err() != nil || m.cfg.Link == nil {
+			return nil, err
+		}
+	} else if m.cfg.Link == nil {
+		return nil, damagedHere(nil)
 	}
 	if err := m.fetch(ctx, h, nil); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -274,7 +275,7 @@ func (n *newest) add(x Named) {
 }
 
 func (n *newest) prune() {
-	slices.SortFunc(n.all, func(a, b Named) int { return int(b.Created - a.Created) })
+	slices.SortFunc(n.all, func(a, b Named) int { return cmp.Compare(b.Created, a.Created) })
 	n.all = n.all[:min(len(n.all), maxListed)]
 }
 

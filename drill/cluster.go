@@ -190,9 +190,6 @@ func (c *Cluster) URLs() []string {
 	return all
 }
 
-// Quorum is how many sites are a majority.
-func (c *Cluster) Quorum() int { return len(c.Sites)/2 + 1 }
-
 // URL is where the site's clients go, whether it runs or not.
 func (s *Site) URL() string { return s.server.URL() }
 

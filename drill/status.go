@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -183,11 +185,7 @@ func (c *Cluster) compareDigests(ctx context.Context) []string {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	var findings []string
-	for f := range found {
-		findings = append(findings, f)
-	}
-	return findings
+	return slices.Sorted(maps.Keys(found))
 }
 
 // missing names two sites that were not yet seen at the same position, or "".

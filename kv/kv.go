@@ -79,7 +79,13 @@ type Config struct {
 	MemTable uint64       // write buffer in bytes; 0 means 16 MiB. Up to twice this is applied again after a crash
 	Log      *slog.Logger // nil discards
 	OnFull   func(error)  // called when a background write fails, from the store's goroutine; nil ignores
+	// OnDamage is called, perhaps often, when a file turns out to be damaged; it must not block. Whoever reads what was in it gets a
+	// Fault, now and ever after: the store must be made anew. Nil ignores.
+	OnDamage func(error)
 }
+
+// ErrDamaged is what Open says of a store whose files are damaged: it must be made anew.
+var ErrDamaged = errors.New("kv: the store is damaged")
 
 // DB is an open store.
 type DB struct {
@@ -113,7 +119,12 @@ func Open(cfg Config) (*DB, error) {
 		Logger:                      logger{cfg.Log},
 		EventListener: &pebble.EventListener{
 			// The read that found it throws a Fault, and that is enough; the library's own answer would end the process.
-			DataCorruption: func(info pebble.DataCorruptionInfo) { cfg.Log.Error("store: damaged on disk", "err", info.String()) },
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				cfg.Log.Error("store: damaged on disk", "err", info.String())
+				if cfg.OnDamage != nil {
+					cfg.OnDamage(fmt.Errorf("%w: %w", ErrDamaged, info.Details))
+				}
+			},
 			BackgroundError: func(err error) {
 				cfg.Log.Error("store: background write failed", "err", err)
 				if cfg.OnFull != nil {
@@ -137,6 +148,9 @@ func Open(cfg Config) (*DB, error) {
 	p, err := pebble.Open(cfg.Dir, opts)
 	if err != nil {
 		cache.Unref()
+		if pebble.IsCorruptionError(err) {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		return nil, fmt.Errorf("kv: open: %w", err)
 	}
 	return &DB{p: p, cache: cache, closing: closing, limit: closeLimit}, nil

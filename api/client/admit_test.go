@@ -149,7 +149,7 @@ func TestProcessorWaits(t *testing.T) {
 	pw := new(processorWaits)
 	pw.median()
 	var wg sync.WaitGroup
-	for range 400 * runtime.GOMAXPROCS(0) {
+	for range 600 * runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for range 8 {
 				for end := time.Now().Add(100 * time.Microsecond); time.Now().Before(end); {
@@ -160,7 +160,7 @@ func TestProcessorWaits(t *testing.T) {
 	}
 	wg.Wait()
 	if got := pw.median(); got < maxWait {
-		t.Errorf("a median wait of %v behind 400 goroutines that take 100 µs each", got)
+		t.Errorf("a median wait of %v behind 600 goroutines that take 100 µs each", got)
 	}
 	if got := pw.median(); got > maxWait {
 		t.Errorf("a median wait of %v with nothing to do", got)

@@ -20,3 +20,7 @@ func (j *Journal) Routed(site string) bool {
 
 // Undrain lets this site lead again after Drain.
 func (j *Journal) Undrain() { j.draining.Store(false) }
+
+// Sync makes everything that this site's engine has written durable. The engine syncs its log for every record; what it is refilled with,
+// and has not put into a snapshot yet, may be in the page cache only.
+func (j *Journal) Sync() error { return syncTree(j.cfg.Dir) }
