@@ -260,7 +260,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	meta.Metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
 	s.api, err = client.New(client.Config{
-		Sessions: sessions{s.sessions}, Fresh: s.replica, State: s.replica, Site: s.cfg.Site,
+		Sessions: sessions{s.sessions}, Fresh: s.replica, State: state{s.replica, s.disk}, Site: s.cfg.Site,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
 		Limits: client.Limits{Off: s.cfg.API.RateLimits == "off"},
 		Clock:  s.clock, Log: s.log, Registry: registry,

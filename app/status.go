@@ -16,6 +16,7 @@ import (
 	"bongsu/errs"
 	"bongsu/journal"
 	"bongsu/obs"
+	"bongsu/replica"
 )
 
 // Status is what /_bongsu/status answers.
@@ -134,6 +135,21 @@ func (s *Server) look() Status {
 		st.Partitions = append(st.Partitions, out)
 	}
 	return st
+}
+
+// state is how the edge sees this site's state: whether it can be read, and written.
+type state struct {
+	*replica.Replica
+	disk *diskWatch
+}
+
+// Writable implements client.State. A full disk is known before an append fails.
+func (s state) Writable() error {
+	if _, refused := s.disk.status(); errors.Is(refused, journal.ErrFull) {
+		return &errs.Error{Op: "app.state", Kind: errs.Unavailable, Code: errs.DiskFull, RetryAfter: 10 * time.Second, Err: refused,
+			Message: "the server's disk is full: it can be read, not written"}
+	}
+	return s.Replica.Writable()
 }
 
 // words are what a person reads of an error: without where it was made.
