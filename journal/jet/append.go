@@ -16,7 +16,10 @@ import (
 
 const (
 	attemptTimeout = 500 * time.Millisecond // for one publish; then again with the same message id
-	retryPause     = 10 * time.Millisecond  // after an answer that says "not now"
+	// The first attempt after a change of leaders may go where the old one was: who says that there is a new one does not say
+	// yet that it takes appends. The following ones take twice as long each, up to attemptTimeout.
+	newLeaderTimeout = 100 * time.Millisecond
+	retryPause       = 10 * time.Millisecond // after an answer that says "not now"
 )
 
 // ack is the engine's answer to a publish. Whatever error it names is tried again: 10158 is a duplicate whose first copy is
@@ -42,6 +45,7 @@ func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string,
 	}
 	defer j.calls.Done()
 	msg := &nats.Msg{Subject: subject(p), Header: nats.Header{nats.MsgIdHdr: {msgID}}, Data: frame(p, data)}
+	patience := attemptTimeout
 	for sent := false; ; sent = true {
 		e, err := j.await(ctx, true)
 		if errors.Is(err, journal.ErrFull) && sent {
@@ -56,7 +60,13 @@ func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string,
 			}
 			return 0, err
 		}
-		pos, err := e.publish(ctx, msg)
+		attempt, cancel := context.WithTimeout(ctx, patience)
+		stop := context.AfterFunc(j.reign(p), cancel)
+		pos, err := e.publish(attempt, msg)
+		cancel()
+		if patience = min(2*patience, attemptTimeout); !stop() {
+			patience = newLeaderTimeout
+		}
 		if err == nil {
 			j.acknowledged(p, pos, len(msg.Data))
 			return pos, nil
@@ -73,8 +83,6 @@ func (j *Journal) Append(ctx context.Context, p journal.Partition, msgID string,
 
 // publish is one attempt.
 func (e *engine) publish(ctx context.Context, msg *nats.Msg) (journal.Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
 	reply, err := e.write.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return 0, err

@@ -49,9 +49,14 @@ type Timers struct {
 const (
 	tlsTimeout = 5 // seconds for a handshake of a route
 
-	// A route that is silent for this long is taken for broken. Elections do not wait for it; requests that were sent into it do.
-	routePing   = 2 * time.Second
+	// A route that answers no ping for this long is taken for broken. Elections do not wait for it; what was sent into it does, and so
+	// does the admission of a site that runs again.
+	routePing   = time.Second
 	routeSilent = 3 // pings
+
+	// catchupBytes is how much a site that refills others sends before they have taken it. Pings wait behind it: with more, a slow
+	// route would be taken for a broken one. It bounds the refill to this much in a round trip.
+	catchupBytes = 4 << 20
 
 	siteTag = "site:"
 )
@@ -131,6 +136,7 @@ func (c *Cluster) apply(o *server.Options) error {
 	o.NoSystemAccount = false
 	o.Tags = []string{siteTag + c.Site}
 	o.JetStreamUniqueTag = siteTag
+	o.JetStreamMaxCatchup = catchupBytes
 	o.Cluster = server.ClusterOpts{
 		Name: c.Name, Host: host, Port: port,
 		NoAdvertise:  true, // all routes are given; a site may have other addresses inside

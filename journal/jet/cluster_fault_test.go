@@ -101,6 +101,14 @@ func (k *child) kill() {
 	_ = k.cmd.Wait()
 }
 
+// signal is kill -s.
+func (k *child) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := k.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // lead waits until a site of this process leads p, or one of another process does, having asked for it.
 func (c *trio) lead(site string, p journal.Partition) {
 	c.t.Helper()

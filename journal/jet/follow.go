@@ -25,13 +25,20 @@ const (
 	clusterPause = 50 * time.Millisecond
 
 	pageTimeout = 2 * time.Second // without a message while reading a page: ask again
-	pageBytes   = 1 << 20         // of history asked for at once; the engine may go over by one record
+	// Over several sites the engine asks one of them at random, and that may be one that has just vanished. So the first answer is
+	// waited for so long only, and twice as long each time that none comes, up to pageTimeout.
+	firstAnswer = 150 * time.Millisecond
+	pageBytes   = 1 << 20 // of history asked for at once; the engine may go over by one record
 	pageRecords = 4096
 	liveQueue   = 32 // records pushed and not yet taken; more are dropped and read as history
 )
 
-// errAgain: the engine did not answer; nothing is wrong with the journal.
-var errAgain = errors.New("jet: no answer from the engine")
+var (
+	// errAgain: the engine did not answer; nothing is wrong with the journal.
+	errAgain = errors.New("jet: no answer from the engine")
+	// errSilent: whom the engine asked did not answer in time; another one may.
+	errSilent = errors.New("jet: no answer from the site that was asked")
+)
 
 // Follow implements journal.Journal. It takes what the engine pushes as long as it continues what came before, and reads
 // pages of history at the start, after a gap, and when nothing has come for a while.
@@ -62,6 +69,14 @@ func (j *Journal) againPause() time.Duration {
 		return clusterPause
 	}
 	return retryPause
+}
+
+// patience is how long an answer to a reader is waited for at first.
+func (c Config) patience() time.Duration {
+	if c.Cluster != nil {
+		return firstAnswer
+	}
+	return pageTimeout
 }
 
 // follower is one Follow.
@@ -138,14 +153,19 @@ func (f *follower) push(ctx context.Context, msg *nats.Msg) (gap bool, err error
 
 // catchUp reads history until there is no more.
 func (f *follower) catchUp(ctx context.Context, e *engine, pages *pages) error {
+	patience := f.j.cfg.patience()
 	for {
-		more, err := pages.read(ctx, f.j.ctx, f.pos+1, func(msg *nats.Msg) error {
+		more, err := pages.read(ctx, f.j.ctx, f.pos+1, patience, func(msg *nats.Msg) error {
 			pos := position(msg)
 			if pos != f.pos+1 {
 				return f.j.missing(ctx, e, f.p, f.pos+1)
 			}
 			return f.give(ctx, pos, msg.Data)
 		})
+		if errors.Is(err, errSilent) {
+			patience = min(2*patience, pageTimeout)
+			continue
+		}
 		if err != nil {
 			if ended := f.j.ended(ctx); ended != nil && errors.Is(err, errAgain) {
 				return ended
@@ -184,7 +204,7 @@ func (j *Journal) missing(ctx context.Context, e *engine, p journal.Partition, p
 	if j.cfg.Cluster != nil && (pos > last || j.seen(p).missing == 0) {
 		return errAgain // another site has answered; what it lacks is its own affair, and this site's replica will have it
 	}
-	msg, err := e.get(ctx, p, pos)
+	msg, err := e.get(ctx, j.cfg, p, pos)
 	if err != nil || msg.Header.Get("Status") != "404" {
 		return errAgain
 	}
@@ -192,10 +212,15 @@ func (j *Journal) missing(ctx context.Context, e *engine, p journal.Partition, p
 }
 
 // get asks for the record at pos; the answer may be a status instead.
-func (e *engine) get(ctx context.Context, p journal.Partition, pos journal.Position) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
-	defer cancel()
-	return e.read.RequestWithContext(ctx, directGet(p), fmt.Appendf(nil, `{"seq":%d}`, pos))
+func (e *engine) get(ctx context.Context, c Config, p journal.Partition, pos journal.Position) (*nats.Msg, error) {
+	for patience := c.patience(); ; patience *= 2 {
+		once, cancel := context.WithTimeout(ctx, patience)
+		msg, err := e.read.RequestWithContext(once, directGet(p), fmt.Appendf(nil, `{"seq":%d}`, pos))
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil || patience >= pageTimeout {
+			return msg, err
+		}
+	}
 }
 
 // position is where a message is in its stream; 0 if it does not say.
@@ -223,9 +248,9 @@ func openPages(nc *nats.Conn, p journal.Partition) (*pages, error) {
 
 func (g *pages) close() { _ = g.sub.Unsubscribe() }
 
-// read asks for a page from pos on and gives each message to fn. It reports whether there may be more. It returns errAgain
-// when the engine does not answer.
-func (g *pages) read(ctx, life context.Context, pos journal.Position, fn func(*nats.Msg) error) (more bool, err error) {
+// read asks for a page from pos on and gives each message to fn. It reports whether there may be more. It returns errSilent
+// when no answer comes within patience, or no other within pageTimeout after it, and errAgain when the engine cannot answer.
+func (g *pages) read(ctx, life context.Context, pos journal.Position, patience time.Duration, fn func(*nats.Msg) error) (more bool, err error) {
 	g.n++
 	reply := fmt.Sprintf("%s.%d", g.inbox, g.n)
 	req, err := json.Marshal(map[string]uint64{"seq": uint64(pos), "batch": pageRecords, "max_bytes": pageBytes})
@@ -235,7 +260,7 @@ func (g *pages) read(ctx, life context.Context, pos journal.Position, fn func(*n
 	if err := g.nc.PublishRequest(directGet(g.p), reply, req); err != nil {
 		return false, errAgain
 	}
-	timer := time.NewTimer(pageTimeout)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
 		select {
@@ -258,7 +283,7 @@ func (g *pages) read(ctx, life context.Context, pos journal.Position, fn func(*n
 				return false, errAgain
 			}
 		case <-timer.C:
-			return false, errAgain
+			return false, errSilent
 		case <-ctx.Done():
 			return false, ctx.Err()
 		case <-life.Done():
@@ -293,7 +318,7 @@ func (j *Journal) Read(ctx context.Context, p journal.Partition, pos journal.Pos
 
 // read asks one engine for one record.
 func (j *Journal) read(ctx context.Context, e *engine, p journal.Partition, pos journal.Position) (journal.Entry, error) {
-	msg, err := e.get(ctx, p, pos)
+	msg, err := e.get(ctx, j.cfg, p, pos)
 	if err != nil {
 		return journal.Entry{}, errAgain
 	}

@@ -97,6 +97,7 @@ type Journal struct {
 	peers    *peers
 	sites    []string                // all, sorted
 	sights   atomic.Pointer[[]sight] // nil while there is no engine
+	reigns   []atomic.Pointer[reign] // of each partition's leader
 	groups   []string                // of the books; nil until formed
 	formed   chan struct{}           // closed when all partitions have been seen here
 	draining atomic.Bool
@@ -140,6 +141,10 @@ func Open(c Config) (*Journal, error) {
 	start := j.start
 	if k := c.Cluster; k != nil {
 		j.peers, j.sites = newPeers(k), slices.Sorted(slices.Values(k.Sites))
+		j.reigns = make([]atomic.Pointer[reign], c.Partitions)
+		for p := range j.reigns {
+			j.reigns[p].Store(&reign{ctx: context.Background(), end: func() {}})
+		}
 		start = j.startCluster
 	}
 	if err := start(); err != nil {

@@ -33,6 +33,35 @@ func (j *Journal) Leader(p journal.Partition) string {
 	return j.seen(p).leader
 }
 
+// reign ends, and nothing else ends it, when this site sees another site lead p than before: what was sent to the old leader may never be answered.
+type reign struct {
+	leader string
+	ctx    context.Context
+	end    context.CancelFunc
+}
+
+// reign is the context of the leader of p that this site knows, or knew last.
+func (j *Journal) reign(p journal.Partition) context.Context {
+	if j.cfg.Cluster == nil {
+		return context.Background()
+	}
+	return j.reigns[p].Load().ctx
+}
+
+// succeed notes who leads now. Only watch calls it.
+func (j *Journal) succeed(seen []sight) {
+	for p, s := range seen {
+		old := j.reigns[p].Load()
+		if s.leader == "" || s.leader == old.leader {
+			continue
+		}
+		next := &reign{leader: s.leader}
+		next.ctx, next.end = context.WithCancel(context.Background())
+		j.reigns[p].Store(next)
+		old.end()
+	}
+}
+
 // Drain hands all leaderships of this site to others, so that stopping it costs no election, and lets it take none for longer than
 // balanceEvery until it is closed. It returns when this site leads nothing, or when ctx ends.
 func (j *Journal) Drain(ctx context.Context) error {

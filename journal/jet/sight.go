@@ -95,6 +95,7 @@ func (j *Journal) watch() {
 			continue
 		}
 		j.sights.Store(&seen)
+		j.succeed(seen)
 		j.note(e, seen)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +22,8 @@ import (
 
 // TestClusterTiming measures what the timers of elections cost and give, for ADR 14. It runs when JET_TIMING is set to the
 // shortest and longest election timeout and the heartbeat, as 500ms,1s,150ms: one setting for each process, since a process has
-// one. JET_DELAY is a one-way delay between sites, JET_BUSY the number of goroutines that compute all the time.
+// one. JET_DELAY is a one-way delay between sites, JET_BUSY the number of goroutines that compute all the time. With JET_LOSS=freeze
+// the leader is not killed but stopped: its connections stay open and say nothing.
 func TestClusterTiming(t *testing.T) {
 	setting := os.Getenv("JET_TIMING")
 	if setting == "" {
@@ -48,6 +50,7 @@ func TestClusterTiming(t *testing.T) {
 			}
 		}()
 	}
+	freeze := os.Getenv("JET_LOSS") == "freeze"
 	const partitions = 4
 	c := newTrio(t, partitions, func(conf *Config) {
 		conf.Cluster.Timers = timers
@@ -74,12 +77,20 @@ func TestClusterTiming(t *testing.T) {
 		for p := range journal.Partition(partitions) {
 			c.lead(victim, p)
 		}
-		k.kill()
+		if freeze {
+			k.signal(t, syscall.SIGSTOP)
+		} else {
+			k.kill()
+		}
 		recovery = append(recovery, c.appendAll(a))
 		for range 3 {
 			c.appendAll(b)
 		}
-		k = c.spawn(victim)
+		if freeze {
+			k.signal(t, syscall.SIGCONT)
+		} else {
+			k = c.spawn(victim)
+		}
 		longest := time.Duration(0)
 		for end := time.Now().Add(4 * time.Second); time.Now().Before(end); {
 			longest = max(longest, c.appendAll(a))
