@@ -89,7 +89,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.W
 	case err = <-served: // the listener broke
 	case err = <-s.failed:
 		err = errors.Join(err, srv.Close())
-		<-served
+		if closed := <-served; !errors.Is(closed, http.ErrServerClosed) {
+			err = errors.Join(err, closed)
+		}
 	case <-s.running.Done():
 		log.Info("stopping: finishing what is in flight", "limit", cfg.API.ShutdownTimeout)
 		s.api.Drain()

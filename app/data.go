@@ -28,7 +28,7 @@ const dataFormat = 1
 //	lock          held by the running process
 //	boot          number of the last run
 //	journal/      the truth
-//	member.json   in a cluster: what this site remembers of the others
+//	cluster.json  in a cluster: what this site remembers of the others
 //	first.json    of one made from a backup, until its first start: how it begins
 //	sealed.json   the server was moved elsewhere and is not to be started here
 //	checkpoints/  copies of the state, from which other sites and this one can begin

@@ -137,7 +137,7 @@ func (l *plantedLink) Do(ctx context.Context, site string, req *http.Request) (*
 	l.mu.Lock()
 	l.since[req.URL.Path] = l.clock.Now()
 	l.mu.Unlock()
-	return &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Header: http.Header{}, Request: req,
+	return &http.Response{StatusCode: http.StatusNoContent, Status: "204 No Content", Header: http.Header{}, Request: req,
 		Body: io.NopCloser(strings.NewReader(""))}, nil
 }
 

@@ -77,6 +77,9 @@ func (s *Server) fail(err error) {
 func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.Journal, error) {
 	st := s.site
 	state, err := inspect(cfg)
+	if s.plant == ignoreHole && state == cluster.Damaged {
+		state, cfg.Unchecked = cluster.Formed, true
+	}
 	if err != nil {
 		return nil, err
 	}

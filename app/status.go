@@ -92,7 +92,10 @@ type SiteStatus struct {
 	Error         string  `json:"error,omitempty"` // why it cannot be reached
 }
 
-func (s *Server) status(context.Context) (any, error) {
+func (s *Server) status(context.Context) (any, error) { return s.look(), nil }
+
+// look gathers the status.
+func (s *Server) look() Status {
 	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Rules: rulesVersion, Writes: "ok", Serving: "ok",
 		UptimeMS: s.clock.Now().Sub(s.started).Milliseconds(),
 		Failures: s.replica.Failures(), Refused: s.replica.Refused()}
@@ -131,7 +134,7 @@ func (s *Server) status(context.Context) (any, error) {
 		}
 		st.Partitions = append(st.Partitions, out)
 	}
-	return st, nil
+	return st
 }
 
 // words are what a person reads of an error: without where it was made.
