@@ -32,10 +32,6 @@ import (
 	"bongsu/seed"
 )
 
-// rulesVersion is the newest version of the state machines' rules that this build knows. Raise it with every change of what
-// apply does, and keep the old behaviour under the old number.
-const rulesVersion = 2
-
 // gcPercent is how much the heap may grow between two collections unless GOGC says otherwise.
 const gcPercent = 50
 

@@ -115,14 +115,14 @@ func (d *dataDir) checkFormat(want format) error {
 	case have.ServerName != want.ServerName:
 		return fmt.Errorf("the data directory belongs to server %q, not %q: a server's name cannot change",
 			have.ServerName, want.ServerName)
-	case have.Site != want.Site:
-		return fmt.Errorf("the data directory belongs to site %q, not %q", have.Site, want.Site)
 	case have.Cluster == "" && want.Cluster != "":
 		return errors.New("the data directory belongs to a single node: it cannot become a site of a cluster as it is; see \"bongsu cluster grow\"")
 	case have.Cluster != "" && want.Cluster == "":
 		return fmt.Errorf("the data directory belongs to a site of cluster %s, and the settings name no cluster: start it with its site.toml", have.Cluster)
 	case have.Cluster != want.Cluster:
 		return fmt.Errorf("the data directory belongs to cluster %s, not %s: a site of another cluster needs an empty directory", have.Cluster, want.Cluster)
+	case have.Site != want.Site:
+		return fmt.Errorf("the data directory belongs to site %q, not %q", have.Site, want.Site)
 	case have.Partitions != want.Partitions:
 		return fmt.Errorf("the data directory has %d partitions, not %d: their number is fixed when it is made",
 			have.Partitions, want.Partitions)

@@ -24,6 +24,7 @@ type Status struct {
 	Server      string            `json:"server"`    // the server's name
 	Site        string            `json:"site"`      // this site's name
 	Build       obs.Build         `json:"build"`     // what runs
+	Rules       uint16            `json:"rules"`     // the newest rules version that this build knows
 	UptimeMS    int64             `json:"uptime_ms"` // since the process started
 	Writes      string            `json:"writes"`    // "ok", or why they are refused
 	Serving     string            `json:"serving"`   // "ok", or why this site answers nobody now
@@ -96,7 +97,7 @@ func (s *Server) status(context.Context) (any, error) { return s.look(), nil }
 
 // look gathers the status.
 func (s *Server) look() Status {
-	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Writes: "ok", Serving: "ok",
+	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Rules: rulesVersion, Writes: "ok", Serving: "ok",
 		UptimeMS: s.clock.Now().Sub(s.started).Milliseconds(),
 		Failures: s.replica.Failures(), Refused: s.replica.Refused()}
 	var refused error
