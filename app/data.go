@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bongsu/clock"
+	"bongsu/disk"
 	"bongsu/config"
 )
 
@@ -137,7 +138,7 @@ func (d *dataDir) writeFormat(f format) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(d.join("format.json"), append(text, '\n'))
+	return disk.WriteFile(d.join("format.json"), append(text, '\n'))
 }
 
 // formatOf is what the settings say of a data directory.
@@ -175,14 +176,14 @@ func (d *dataDir) raiseBoot(above uint64) (uint64, error) {
 		return 0, err
 	}
 	d.boot = (above>>16+1)<<16 | uint64(binary.BigEndian.Uint16(nonce[:]))
-	return d.boot, writeFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
+	return d.boot, disk.WriteFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
 }
 
 // damagedRows is there while the rows are to be discarded at the next start.
 const damagedRows = "rows.damaged"
 
 func (d *dataDir) markDamagedRows() error {
-	return writeFile(d.join(damagedRows), []byte("the rows are made anew at the next start\n"))
+	return disk.WriteFile(d.join(damagedRows), []byte("the rows are made anew at the next start\n"))
 }
 
 // discardDamagedRows removes the rows if they were marked, and then the mark.
@@ -194,31 +195,11 @@ func (d *dataDir) discardDamagedRows(log *slog.Logger) error {
 	if err := os.RemoveAll(d.join("rows")); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(d.join(damagedRows)), syncDir(d.path))
+	return errors.Join(os.Remove(d.join(damagedRows)), disk.SyncDir(d.path))
 }
 
 // close gives up the lock.
 func (d *dataDir) close() { _ = d.lock.Close() }
-
-// writeFile puts a small file on stable storage, whole or not at all.
-func writeFile(path string, data []byte) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
 
 // makeDir makes a directory and those above it, on stable storage.
 func makeDir(path string) error {
@@ -234,13 +215,5 @@ func makeDir(path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(above)
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return disk.SyncDir(above)
 }
