@@ -158,6 +158,11 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	s.started = s.clock.Now()
 	defer func() {
 		if err != nil {
+			select {
+			case why := <-s.failed: // damage that was found meanwhile is why
+				err = errors.Join(why, err)
+			default:
+			}
 			err = errors.Join(err, s.Close())
 			s = nil
 		}
