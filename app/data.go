@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bongsu/clock"
-	"bongsu/disk"
 	"bongsu/config"
+	"bongsu/disk"
 )
 
 // dataFormat is the version of the data directory's layout. A build opens its own version only.

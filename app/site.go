@@ -210,9 +210,9 @@ func (s *Server) peers() blob.Link {
 }
 
 // openCheckpoints opens the keeper of checkpoints.
-func (s *Server) openCheckpoints(data *dataDir) (err error) {
+func (s *Server) openCheckpoints(data *dataDir, every time.Duration) (err error) {
 	cfg := checkpoint.Config{Dir: data.join("checkpoints"), Site: s.cfg.Site, Link: s.peers(), Journal: s.journal,
-		Reserve: int64(s.cfg.Disk.DiskReserve), Clock: s.clock, Log: s.log}
+		Reserve: int64(s.cfg.Disk.DiskReserve), Interval: min(every, time.Minute), Clock: s.clock, Log: s.log}
 	if s.site != nil {
 		cfg.Remake = s.site.remake
 	}

@@ -14,8 +14,8 @@ import (
 	"text/template"
 	"time"
 
-	"bongsu/id"
 	"bongsu/disk"
+	"bongsu/id"
 	"bongsu/link"
 )
 

@@ -42,7 +42,7 @@ func setClock(site int, by time.Duration) *Fault {
 	f.Name = name
 	f.heal = func(_ context.Context, c *Cluster) error {
 		s := c.Sites[site].server
-		s.Use(s.Program(), env...)
+		s.Use(s.Program(), append(env, c.Sites[site].env...)...)
 		return c.Sites[site].Begin()
 	}
 	f.check = func(ctx context.Context, c *Cluster) []string {

@@ -23,6 +23,7 @@ type Config struct {
 	Bin         string        `help:"The program to drill. Default: this one." placeholder:"FILE"`
 	Dir         string        `help:"Where the sites live. Default: a directory of its own, removed at the end." placeholder:"DIR"`
 	Keep        bool          `help:"Keep data and logs in any case; after a failure they are kept anyway."`
+	Checkpoints time.Duration `help:"How often sites write checkpoints and trim their journals, so that a burned site comes back by a checkpoint. Default: 10s." placeholder:"TIME"`
 	Netns       bool          `help:"Put each site into a network namespace of its own, with the distances of three towns between them; needs root."`
 	UpgradeFrom string        `help:"An older program, with which the scenario upgrade begins; it ends with the one that is drilled." placeholder:"FILE"`
 	Plant       string        `help:"Weaken the servers on purpose, to see that the drill notices: ${enum_plants}." placeholder:"NAME"`
@@ -79,6 +80,7 @@ func (c Config) resolve() (Config, error) {
 	setDefault(&c.Rounds, 8)
 	setDefault(&c.Burns, 10)
 	setDefault(&c.Pause, 5*time.Second)
+	setDefault(&c.Checkpoints, 10*time.Second)
 	setDefault(&c.WritesBack, 3*time.Second)
 	setDefault(&c.ClientsBack, 2*time.Second)
 	setDefault(&c.Stall, 2*time.Second)
@@ -106,6 +108,8 @@ func (c Config) resolve() (Config, error) {
 		return c, invalid("the rate must be from 1 to 10000 writes per second, not %g", c.Rate)
 	case c.Rounds < 1 || c.Burns < 1 || c.Rounds > 10_000 || c.Burns > 10_000:
 		return c, invalid("rounds and burns must be from 1 to 10000")
+	case c.Checkpoints < time.Second || c.Checkpoints > 24*time.Hour:
+		return c, invalid("checkpoints must be between a second and a day apart")
 	case c.Pause < 0 || c.Pause > time.Hour:
 		return c, invalid("the pause must be at most an hour")
 	case c.Plant != "" && !slices.Contains(plants(), c.Plant):

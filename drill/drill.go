@@ -90,7 +90,7 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 		bin = d.cfg.UpgradeFrom
 	}
 	d.cluster, err = newCluster(ctx, clusterConfig{bin: bin, dir: dir, sites: d.cfg.Sites, plant: d.cfg.Plant, diskSize: size,
-		netns: d.cfg.Netns})
+		netns: d.cfg.Netns, checkpoints: d.cfg.Checkpoints})
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (u *upgrade) replace(site int, last bool) *Fault {
 		},
 		inject: func(ctx context.Context, c *Cluster) error { return c.Sites[site].Stop(ctx) },
 		heal: func(_ context.Context, c *Cluster) error {
-			c.Sites[site].server.Use(u.newer)
+			c.Sites[site].server.Use(u.newer, c.Sites[site].env...)
 			return c.Sites[site].Begin()
 		},
 		check: func(ctx context.Context, c *Cluster) []string { return u.check(ctx, c, site, last) }}
@@ -101,7 +101,7 @@ func (u *upgrade) goBack(site int) *Fault {
 			if err := s.Stop(ctx); err != nil {
 				return err
 			}
-			s.server.Use(u.older)
+			s.server.Use(u.older, s.env...)
 			if err := s.Begin(); err != nil || u.knows == u.was {
 				return err
 			}
@@ -110,7 +110,7 @@ func (u *upgrade) goBack(site int) *Fault {
 		},
 		heal: func(_ context.Context, c *Cluster) error {
 			c.Sites[site].Kill()
-			c.Sites[site].server.Use(u.newer)
+			c.Sites[site].server.Use(u.newer, c.Sites[site].env...)
 			return c.Sites[site].Begin()
 		},
 		check: func(context.Context, *Cluster) []string {
