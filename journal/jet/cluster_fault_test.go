@@ -53,8 +53,9 @@ func playSite(config string) error {
 
 // child is a site in a process of its own.
 type child struct {
-	cmd *exec.Cmd
-	in  io.Closer // its end stops the site in good order
+	cmd   *exec.Cmd
+	in    io.Closer     // its end stops the site in good order
+	ready chan struct{} // closed when it has all partitions
 }
 
 // spawn starts a site in a process of its own; others must run too if the cluster is new. It does not wait.
@@ -80,17 +81,13 @@ func (c *trio) spawn(site string) *child {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	process := &child{cmd: cmd, in: in}
-	ready := make(chan bool, 1)
-	go func() {
-		s := bufio.NewScanner(out)
-		ready <- s.Scan() && s.Text() == "ready"
-	}()
+	process := &child{cmd: cmd, in: in, ready: make(chan struct{})}
 	c.t.Cleanup(process.kill)
 	go func() {
-		if !<-ready {
+		if s := bufio.NewScanner(out); !s.Scan() || s.Text() != "ready" {
 			c.t.Errorf("%s did not get ready", site)
 		}
+		close(process.ready)
 	}()
 	return process
 }
@@ -217,14 +214,12 @@ func TestClusterKillAndFreeze(t *testing.T) {
 		c.lead(victim, p)
 	}
 	both()
-	if err := k.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	k.signal(t, syscall.SIGSTOP)
 	both()
-	if err := k.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	c.until("the routes to it are given up", func() bool { return !c.nodes[a].Routed(victim) && !c.nodes[b].Routed(victim) })
+	k.signal(t, syscall.SIGCONT)
 	both()
+	c.until("it is connected again", func() bool { return c.nodes[a].Routed(victim) && c.nodes[b].Routed(victim) })
 	k.kill()
 	n0, long0 := stops[0]()
 	n1, long1 := stops[1]()
@@ -238,6 +233,35 @@ func TestClusterKillAndFreeze(t *testing.T) {
 	for _, s := range c.sites {
 		c.wantWritten(s, 0, "a", n0)
 		c.wantWritten(s, 1, "b", n1)
+	}
+}
+
+// A site that has vanished may be asked for history as long as the route to it is there: readers do not wait for it.
+func TestClusterReadsPastTheSilent(t *testing.T) {
+	t.Parallel()
+	c := newTrio(t, 1, nil)
+	victim, a, b := c.sites[0], c.sites[1], c.sites[2]
+	k := c.spawn(victim)
+	c.start(a)
+	c.start(b)
+	c.formed(a)
+	c.lead(a, 0)
+	c.lead(victim, 0) // now both are among those who are asked, which a follower is only after a while
+	c.fill(a, 0, 1, 3, 500)
+	c.want(a, 0, 1, 3, 500)
+	<-k.ready
+	k.signal(t, syscall.SIGSTOP)
+	n, begin := 0, time.Now()
+	for ; c.nodes[a].Routed(victim); n++ {
+		if _, err := c.nodes[a].Read(limit(t), 0, 2); err != nil {
+			t.Fatal(err)
+		}
+		wantSamples(t, c.nodes[a], 0, 1, 3, 500)
+	}
+	t.Logf("%d reads in %v", n, time.Since(begin))
+	// One in three requests goes there.
+	if enough := 4; n < enough {
+		t.Errorf("%d reads until the route was given up, %d were to be expected at least", n, enough)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // patience bounds the wait for what must come; only a failing test reaches it.
 const patience = 60 * time.Second
 
-// trio is a cluster within the test's process.
+// trio is a cluster of three sites, or more, within the test's process.
 type trio struct {
 	t     testing.TB
 	sites []string
@@ -31,7 +31,13 @@ var siteNames = []string{"seoul", "chuncheon", "busan", "daegu", "jeju"}
 // newTrio prepares a cluster of three and starts nothing. change, if not nil, changes each site's configuration.
 func newTrio(t testing.TB, partitions int, change func(*Config)) *trio {
 	t.Helper()
-	c := &trio{t: t, sites: siteNames[:3], conf: map[string]Config{}, nodes: map[string]*Journal{}}
+	return newSites(t, 3, partitions, change)
+}
+
+// newSites is newTrio of n sites.
+func newSites(t testing.TB, n, partitions int, change func(*Config)) *trio {
+	t.Helper()
+	c := &trio{t: t, sites: siteNames[:n], conf: map[string]Config{}, nodes: map[string]*Journal{}}
 	addr := map[string]string{}
 	for _, s := range c.sites {
 		addr[s] = freeAddr(t)

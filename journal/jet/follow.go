@@ -27,7 +27,7 @@ const (
 	pageTimeout = 2 * time.Second // without a message while reading a page: ask again
 	// Over several sites the engine asks one of them at random, and that may be one that has just vanished. So the first answer is
 	// waited for so long only, and twice as long each time that none comes, up to pageTimeout.
-	firstAnswer = 150 * time.Millisecond
+	firstAnswer = 100 * time.Millisecond
 	pageBytes   = 1 << 20 // of history asked for at once; the engine may go over by one record
 	pageRecords = 4096
 	liveQueue   = 32 // records pushed and not yet taken; more are dropped and read as history

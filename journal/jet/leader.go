@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	balanceEvery = time.Second
+	balanceEvery = 250 * time.Millisecond
 	balanceAfter = 10 * time.Second // of quiet before a leader is moved
 	moveAgain    = time.Minute      // before the same partition is moved again
+	yieldAgain   = time.Second      // before it is given up again to a site that hears more
 	drainTimeout = time.Second      // for Close to hand over
 	drainPause   = 20 * time.Millisecond
 	moveTimeout  = 2 * time.Second
@@ -96,14 +97,17 @@ func (j *Journal) handOver(e *engine) (led int) {
 }
 
 // balance moves leaders until the journal is closed, so that partition p is led by the site p modulo their number and each site bears
-// its part. It never contradicts what elections chose while sites do not see each other: it moves only when for a while every
-// site has heard every other, and all replicas of the partition were current.
+// its part. It moves only when for a while every site has heard every other, and all replicas of the partition were current.
+//
+// When two sites lose sight of each other, the one that does not lead stands for election again and again and stops the partition each
+// time, until by chance a site is elected that both can hear. So a leader that does not hear all yields to a site that does.
 func (j *Journal) balance() {
 	tick := time.NewTicker(balanceEvery)
 	defer tick.Stop()
 	n := j.cfg.Partitions
 	quiet := make([]time.Time, n) // since when the conditions have held
 	moved := make([]time.Time, n)
+	yielded := make([]time.Time, n)
 	for {
 		select {
 		case <-j.ctx.Done():
@@ -120,9 +124,13 @@ func (j *Journal) balance() {
 			continue
 		}
 		now := time.Now()
+		outsighted := j.peers.outsighted()
 		for p := range journal.Partition(n) {
 			to := j.misplaced(p)
 			switch {
+			case outsighted && j.Leads(p) && now.Sub(yielded[p]) >= yieldAgain:
+				yielded[p] = now
+				j.yield(e, p)
 			case to == "":
 				quiet[p] = time.Time{}
 			case quiet[p].IsZero():
@@ -135,6 +143,13 @@ func (j *Journal) balance() {
 			}
 		}
 	}
+}
+
+// yield has this engine give p up to a site that it hears. It does not name one: that would need the engine's own group of streams, whose
+// leader is torn between the same two sites.
+func (j *Journal) yield(e *engine, p journal.Partition) {
+	err := e.srv.JetStreamStepdownStream(server.DEFAULT_GLOBAL_ACCOUNT, streamName(p))
+	j.log.Info("a partition is given up, since another site hears more", "partition", p, "err", err)
 }
 
 // misplaced is the site that p should be led by when this one leads it and everything is well, or "".

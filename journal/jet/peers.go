@@ -16,8 +16,9 @@ import (
 // The engines know their routes, and not whether the others have theirs. So each site says now and then whether it hears all
 // others; routes are one hop, so whoever is heard is connected.
 const (
-	helloEvery   = 500 * time.Millisecond
-	heardWithin  = 2 * time.Second
+	helloEvery   = 250 * time.Millisecond
+	heardWithin  = 2 * time.Second // whoever is silent for longer does not count as connected
+	hearsWithin  = time.Second     // and for longer than this, others are told so
 	helloSubject = "sites"
 )
 
@@ -55,13 +56,13 @@ func (h *peers) note(msg *nats.Msg) {
 	h.heard[m.Site] = heard{time.Now(), m.Complete}
 }
 
-// silent are the other sites that were not heard lately.
-func (h *peers) silent() []string {
+// silent are the other sites that were not heard within a time.
+func (h *peers) silent(within time.Duration) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var silent []string
 	for _, s := range h.others {
-		if time.Since(h.heard[s].at) > heardWithin {
+		if time.Since(h.heard[s].at) > within {
 			silent = append(silent, s)
 		}
 	}
@@ -80,6 +81,22 @@ func (h *peers) complete() bool {
 	return true
 }
 
+// outsighted reports whether another site hears all and this one does not. What is not heard here has been silent for long enough
+// that the others would have noticed and said so, if it were silent for them too.
+func (h *peers) outsighted() bool {
+	if len(h.silent(hearsWithin+2*helloEvery)) == 0 {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.heard {
+		if l.complete && time.Since(l.at) <= 2*helloEvery {
+			return true
+		}
+	}
+	return false
+}
+
 // greet says hello to the other sites and hears theirs until the journal is closed.
 func (j *Journal) greet() {
 	stop, err := j.subscribe(helloSubject, j.peers.note)
@@ -90,7 +107,7 @@ func (j *Journal) greet() {
 	tick := time.NewTicker(helloEvery)
 	defer tick.Stop()
 	for {
-		data, err := json.Marshal(hello{j.cfg.Cluster.Site, len(j.peers.silent()) == 0 && !j.draining.Load()})
+		data, err := json.Marshal(hello{j.cfg.Cluster.Site, len(j.peers.silent(hearsWithin)) == 0 && !j.draining.Load()})
 		if err == nil {
 			err = j.publish(helloSubject, data)
 		}
@@ -111,7 +128,7 @@ func (j *Journal) leaderless() error {
 	if k == nil {
 		return nil
 	}
-	silent := j.peers.silent()
+	silent := j.peers.silent(heardWithin)
 	if len(k.Sites)-len(silent) < k.quorum() {
 		return fmt.Errorf("%w: this site cannot hear %s, and %d of %d sites must be connected", errNoQuorum,
 			strings.Join(silent, ", "), k.quorum(), len(k.Sites))
