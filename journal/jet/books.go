@@ -112,7 +112,7 @@ func scanBooks(dir string, groups []string, b books) (ends []journal.Position, e
 }
 
 func booksDamaged(group, format string, args ...any) error {
-	return fmt.Errorf("%w: the engine's books of %q: %s; this site must be wiped and filled by the others",
+	return fmt.Errorf("%w: the engine's books of %q: %s; the files were left as they are",
 		journal.ErrDamaged, group, fmt.Sprintf(format, args...))
 }
 

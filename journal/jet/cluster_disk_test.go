@@ -12,6 +12,7 @@ import (
 
 // One site's disk fills up while it leads: the others go on, it says so, and heals when there is space again.
 func TestClusterFullDisk(t *testing.T) {
+	unlessShort(t)
 	t.Parallel()
 	mount, _ := mounted(t, 96<<20)
 	c := newTrio(t, 2, nil)

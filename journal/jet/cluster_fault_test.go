@@ -180,6 +180,7 @@ func (c *trio) wantWritten(site string, p journal.Partition, name string, n int)
 // The leader of both partitions is killed under load: nothing acknowledged is lost, writes go on within seconds; it returns, and is
 // frozen, and returns again.
 func TestClusterKillAndFreeze(t *testing.T) {
+	unlessShort(t)
 	t.Parallel()
 	c := newTrio(t, 2, nil)
 	victim, a, b := c.sites[0], c.sites[1], c.sites[2]
@@ -238,6 +239,7 @@ func TestClusterKillAndFreeze(t *testing.T) {
 
 // A site that has vanished may be asked for history as long as the route to it is there: readers do not wait for it.
 func TestClusterReadsPastTheSilent(t *testing.T) {
+	unlessShort(t)
 	t.Parallel()
 	c := newTrio(t, 1, nil)
 	victim, a, b := c.sites[0], c.sites[1], c.sites[2]
@@ -245,6 +247,12 @@ func TestClusterReadsPastTheSilent(t *testing.T) {
 	c.start(a)
 	c.start(b)
 	c.formed(a)
+	c.ready()
+	if c.nodes[a].Leader(0) == victim { // which only it could hand over
+		k.kill()
+		c.until("another leads", func() bool { return c.nodes[a].Leader(0) != victim })
+		k = c.spawn(victim)
+	}
 	c.lead(a, 0)
 	c.lead(victim, 0) // now both are among those who are asked, which a follower is only after a while
 	c.fill(a, 0, 1, 3, 500)
@@ -267,6 +275,7 @@ func TestClusterReadsPastTheSilent(t *testing.T) {
 
 // A lone survivor says why it cannot write, still tells what it has, and goes on when the others return.
 func TestClusterMinority(t *testing.T) {
+	unlessShort(t)
 	t.Parallel()
 	c := startTrio(t, 1, nil)
 	lone := c.sites[0]
@@ -309,6 +318,7 @@ func TestClusterMinority(t *testing.T) {
 
 // A site whose files are damaged is found out before its routes open, wiped, and filled by the others.
 func TestClusterDamage(t *testing.T) {
+	unlessShort(t)
 	t.Parallel()
 	damages := []struct {
 		name string

@@ -28,6 +28,14 @@ type trio struct {
 
 var siteNames = []string{"seoul", "chuncheon", "busan", "daegu", "jeju"}
 
+// unlessShort skips what takes long, in the short form of the tests.
+func unlessShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not in the short form")
+	}
+}
+
 // newTrio prepares a cluster of three and starts nothing. change, if not nil, changes each site's configuration.
 func newTrio(t testing.TB, partitions int, change func(*Config)) *trio {
 	t.Helper()

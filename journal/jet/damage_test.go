@@ -87,6 +87,7 @@ func edit(t *testing.T, name string, f func([]byte) []byte) {
 // Any flipped bit in a block is found before the engine touches the files: either the journal is refused and the files are as
 // they were, or all records are there. Never fewer.
 func TestFlippedBits(t *testing.T) {
+	t.Parallel()
 	dir := original(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -146,6 +147,7 @@ func hashTree(t *testing.T, dir string) string {
 }
 
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	dir := original(t)
 	engineFile := func(parts ...string) func(string) string {
 		return func(dir string) string {
@@ -232,6 +234,7 @@ func withoutLast(b []byte) []byte {
 
 // One damaged slot of the marks leaves the other, which is one step older and still a true bound.
 func TestMarksSurviveOneSlot(t *testing.T) {
+	t.Parallel()
 	dir := original(t)
 	for slot := range 2 {
 		c := copyDir(t, dir)

@@ -54,7 +54,7 @@ func (j *Journal) Follow(ctx context.Context, p journal.Partition, after journal
 			return err
 		}
 		if err := f.follow(ctx, e); !errors.Is(err, errAgain) {
-			return err
+			return remedy(err, j.cfg.Cluster != nil)
 		}
 		if ended := j.ended(ctx); ended != nil {
 			return ended
@@ -310,7 +310,7 @@ func (j *Journal) Read(ctx context.Context, p journal.Partition, pos journal.Pos
 		}
 		entry, err := j.read(ctx, e, p, pos)
 		if !errors.Is(err, errAgain) {
-			return entry, err
+			return entry, remedy(err, j.cfg.Cluster != nil)
 		}
 		j.pause(ctx, j.againPause())
 	}

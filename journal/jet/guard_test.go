@@ -95,13 +95,18 @@ func TestIllness(t *testing.T) {
 
 // Errors name what a person needs: partition, position, what to do.
 func TestDamagedSaysWhatToDo(t *testing.T) {
-	err := damaged(3, 17, "so and so")
-	for _, part := range []string{"partition 3", "position 17", "so and so", "restore", "backup"} {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("%q lacks %q", err, part)
+	for cluster, what := range map[bool]string{false: "restore it from a backup", true: "the other sites fill it again"} {
+		err := remedy(damaged(3, 17, "so and so"), cluster)
+		for _, part := range []string{"partition 3", "position 17", "so and so", what} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%q lacks %q", err, part)
+			}
+		}
+		if !errors.Is(err, journal.ErrDamaged) {
+			t.Error("not ErrDamaged")
 		}
 	}
-	if !errors.Is(err, journal.ErrDamaged) {
-		t.Error("not ErrDamaged")
+	if err := remedy(journal.ErrFull, true); !errors.Is(err, journal.ErrFull) || strings.Contains(err.Error(), "wiped") {
+		t.Errorf("a full disk: %v", err)
 	}
 }

@@ -149,7 +149,7 @@ func Open(c Config) (*Journal, error) {
 	}
 	if err := start(); err != nil {
 		j.cancel()
-		return nil, errors.Join(err, j.marks.close(), j.books.close(), lock.Close())
+		return nil, errors.Join(remedy(err, c.Cluster != nil), j.marks.close(), j.books.close(), lock.Close())
 	}
 	j.bus.move(j.eng)
 	j.keeper.Go(j.keep)

@@ -278,6 +278,7 @@ func TestBudget(t *testing.T) {
 
 // A fatal error of the engine ends neither the process nor the journal.
 func TestFatalRestarts(t *testing.T) {
+	t.Parallel()
 	j := open(t, Config{Dir: t.TempDir(), Partitions: 1})
 	fill(t, j, 0, 1, 3, 100)
 	var wg sync.WaitGroup

@@ -32,7 +32,7 @@ func (j *Journal) keep() {
 			switch {
 			case j.cfg.Cluster != nil && !errors.Is(e.ill(), errNoSpace) && !errors.Is(e.ill(), errStopped):
 				// It must neither lead nor vote any more, and the other sites need neither of it.
-				j.setEngine(nil, e.ill())
+				j.setEngine(nil, remedy(e.ill(), true))
 				e.stop()
 				sick = nil
 				continue
@@ -72,7 +72,7 @@ func (j *Journal) heal(e *engine) *engine {
 		}
 		j.log.Error("the engine could not be restarted", "err", err)
 		if errors.Is(err, journal.ErrDamaged) {
-			j.setEngine(nil, err)
+			j.setEngine(nil, remedy(err, j.cfg.Cluster != nil))
 			return nil
 		}
 		j.pause(j.ctx, restartPause)

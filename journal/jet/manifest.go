@@ -57,7 +57,7 @@ func readManifest(dir string) (*manifest, error) {
 	}
 	m := new(manifest)
 	if err := json.Unmarshal(b, m); err != nil {
-		return nil, fmt.Errorf("%w: %s is unreadable (%v); restore it from a backup", journal.ErrDamaged, manifestFile, err)
+		return nil, fmt.Errorf("%w: %s is unreadable (%v)", journal.ErrDamaged, manifestFile, err)
 	}
 	if m.Format != format {
 		return nil, fmt.Errorf("jet: %s has format %d, this build reads %d", dir, m.Format, format)
@@ -142,7 +142,7 @@ func checkUnfinished(dir string) error {
 			return ignoreMissing(err)
 		}
 		if info, err := d.Info(); err != nil || info.Size() > 0 {
-			return errors.Join(err, fmt.Errorf("%w: %s holds records but %s is missing; restore it from a backup", journal.ErrDamaged, dir, manifestFile))
+			return errors.Join(err, fmt.Errorf("%w: %s holds records but %s is missing", journal.ErrDamaged, dir, manifestFile))
 		}
 		return nil
 	})

@@ -13,19 +13,20 @@ import (
 	"bongsu/journal"
 )
 
-// The engines know their routes, and not whether the others have theirs. So each site says now and then whether it hears all
-// others; routes are one hop, so whoever is heard is connected.
+// The engines know their routes, and not whether the others have theirs. So each site says now and then for how long another has
+// been silent; routes are one hop, so whoever is heard is connected.
 const (
 	helloEvery   = 250 * time.Millisecond
 	heardWithin  = 2 * time.Second // whoever is silent for longer does not count as connected
-	hearsWithin  = time.Second     // and for longer than this, others are told so
+	hearsWithin  = time.Second     // whoever is silent for less is heard for sure
 	helloSubject = "sites"
 )
 
 // hello is what a site says of itself.
 type hello struct {
-	Site     string `json:"site"`
-	Complete bool   `json:"complete"` // it hears all others, and may lead
+	Site    string        `json:"site"`
+	Silence time.Duration `json:"silence"` // the longest that another site has been silent for it
+	NoLead  bool          `json:"no_lead"` // it is being stopped
 }
 
 // peers are the other sites as heard from here.
@@ -37,8 +38,8 @@ type peers struct {
 }
 
 type heard struct {
-	at       time.Time
-	complete bool
+	at time.Time
+	hello
 }
 
 func newPeers(c *Cluster) *peers {
@@ -53,20 +54,31 @@ func (h *peers) note(msg *nats.Msg) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.heard[m.Site] = heard{time.Now(), m.Complete}
+	h.heard[m.Site] = heard{time.Now(), m}
 }
 
-// silent are the other sites that were not heard within a time.
-func (h *peers) silent(within time.Duration) []string {
+// silent are the other sites that were not heard lately.
+func (h *peers) silent() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var silent []string
 	for _, s := range h.others {
-		if time.Since(h.heard[s].at) > within {
+		if time.Since(h.heard[s].at) > heardWithin {
 			silent = append(silent, s)
 		}
 	}
 	return silent
+}
+
+// silence is the longest that another site has been silent.
+func (h *peers) silence() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var longest time.Duration
+	for _, s := range h.others {
+		longest = max(longest, time.Since(h.heard[s].at))
+	}
+	return longest
 }
 
 // complete reports whether all sites hear all sites.
@@ -74,7 +86,7 @@ func (h *peers) complete() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.others {
-		if l := h.heard[s]; !l.complete || time.Since(l.at) > heardWithin {
+		if l := h.heard[s]; l.NoLead || l.Silence > heardWithin || time.Since(l.at) > heardWithin {
 			return false
 		}
 	}
@@ -84,13 +96,13 @@ func (h *peers) complete() bool {
 // outsighted reports whether another site hears all and this one does not. What is not heard here has been silent for long enough
 // that the others would have noticed and said so, if it were silent for them too.
 func (h *peers) outsighted() bool {
-	if len(h.silent(hearsWithin+2*helloEvery)) == 0 {
+	if h.silence() <= hearsWithin+2*helloEvery {
 		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, l := range h.heard {
-		if l.complete && time.Since(l.at) <= 2*helloEvery {
+		if !l.NoLead && l.Silence <= hearsWithin && time.Since(l.at) <= 2*helloEvery {
 			return true
 		}
 	}
@@ -107,7 +119,7 @@ func (j *Journal) greet() {
 	tick := time.NewTicker(helloEvery)
 	defer tick.Stop()
 	for {
-		data, err := json.Marshal(hello{j.cfg.Cluster.Site, len(j.peers.silent(hearsWithin)) == 0 && !j.draining.Load()})
+		data, err := json.Marshal(hello{j.cfg.Cluster.Site, j.peers.silence(), j.draining.Load()})
 		if err == nil {
 			err = j.publish(helloSubject, data)
 		}
@@ -128,7 +140,7 @@ func (j *Journal) leaderless() error {
 	if k == nil {
 		return nil
 	}
-	silent := j.peers.silent(heardWithin)
+	silent := j.peers.silent()
 	if len(k.Sites)-len(silent) < k.quorum() {
 		return fmt.Errorf("%w: this site cannot hear %s, and %d of %d sites must be connected", errNoQuorum,
 			strings.Join(silent, ", "), k.quorum(), len(k.Sites))

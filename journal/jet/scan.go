@@ -129,10 +129,21 @@ func scanPartition(dir string, p journal.Partition, m *marks, buf []byte) (exten
 	return extent{first: s.first, last: s.last, bytes: s.bytes}, buf, nil
 }
 
-// damaged is ErrDamaged with what a person needs to know.
+// damaged is ErrDamaged with what a person needs to know; remedy adds what to do.
 func damaged(p journal.Partition, pos journal.Position, format string, args ...any) error {
-	return fmt.Errorf("%w: partition %d at position %d: %s; the files were left as they are: copy them aside and restore the journal's directory from a backup",
+	return fmt.Errorf("%w: partition %d at position %d: %s; the files were left as they are",
 		journal.ErrDamaged, p, pos, fmt.Sprintf(format, args...))
+}
+
+// remedy adds to ErrDamaged what a person is to do.
+func remedy(err error, cluster bool) error {
+	switch {
+	case !errors.Is(err, journal.ErrDamaged):
+		return err
+	case cluster:
+		return fmt.Errorf("%w: this site's journal must be wiped; the other sites fill it again", err)
+	}
+	return fmt.Errorf("%w: copy the journal's directory aside and restore it from a backup", err)
 }
 
 type block struct {

@@ -26,6 +26,11 @@ func (s State) String() string { return [...]string{"empty", "forming", "formed"
 // and changes none. It returns ErrDamaged when records or the engine's books are missing or fail their checksums; the
 // remedy is Wipe, after which the other sites fill it again. It refuses the directory of a single node.
 func Inspect(dir string, partitions int) (State, error) {
+	s, err := inspect(dir, partitions)
+	return s, remedy(err, true)
+}
+
+func inspect(dir string, partitions int) (State, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return Empty, nil
 	}

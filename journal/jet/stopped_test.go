@@ -83,6 +83,7 @@ func (s *Stopped) sampleAll(t *testing.T, p journal.Partition, from, to, size in
 // TestSalvage reads a site that is left alone from its files. Records that it had promised and not applied yet are taken from the
 // engine's books.
 func TestSalvage(t *testing.T) {
+	t.Parallel()
 	const n, small, large = 120, 300, 20_000 // the engine compresses the large ones in its books
 	c := startTrio(t, 3, nil)
 	for p, size := range []int{small, large} {
@@ -160,6 +161,7 @@ func TestSalvage(t *testing.T) {
 // TestSalvageLive copies a site's files again and again while records are appended elsewhere: what was acknowledged before the copy,
 // with this site's promise, is in it.
 func TestSalvageLive(t *testing.T) {
+	t.Parallel()
 	const size = 500
 	c := startTrio(t, 1, nil)
 	c.fill("seoul", 0, 1, 20, size)
