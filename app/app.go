@@ -32,10 +32,6 @@ import (
 	"bongsu/seed"
 )
 
-// rulesVersion is the newest version of the state machines' rules that this build knows. Raise it with every change of what
-// apply does, and keep the old behaviour under the old number.
-const rulesVersion = 2
-
 // gcPercent is how much the heap may grow between two collections unless GOGC says otherwise.
 const gcPercent = 50
 
@@ -93,7 +89,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.W
 	case err = <-served: // the listener broke
 	case err = <-s.failed:
 		err = errors.Join(err, srv.Close())
-		<-served
+		if closed := <-served; !errors.Is(closed, http.ErrServerClosed) {
+			err = errors.Join(err, closed)
+		}
 	case <-s.running.Done():
 		log.Info("stopping: finishing what is in flight", "limit", cfg.API.ShutdownTimeout)
 		s.api.Drain()
@@ -160,6 +158,11 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	s.started = s.clock.Now()
 	defer func() {
 		if err != nil {
+			select {
+			case why := <-s.failed: // damage that was found meanwhile is why
+				err = errors.Join(why, err)
+			default:
+			}
 			err = errors.Join(err, s.Close())
 			s = nil
 		}
@@ -258,7 +261,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	meta.Metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
 	s.api, err = client.New(client.Config{
-		Sessions: sessions{s.sessions}, Fresh: s.replica, State: s.replica, Site: s.cfg.Site,
+		Sessions: sessions{s.sessions}, Fresh: s.replica, State: state{s.replica, s.disk}, Site: s.cfg.Site,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
 		Limits: client.Limits{Off: s.cfg.API.RateLimits == "off"},
 		Clock:  s.clock, Log: s.log, Registry: registry,

@@ -17,6 +17,7 @@ import (
 
 	"bongsu/clock"
 	"bongsu/config"
+	"bongsu/disk"
 )
 
 // dataFormat is the version of the data directory's layout. A build opens its own version only.
@@ -28,7 +29,7 @@ const dataFormat = 1
 //	lock          held by the running process
 //	boot          number of the last run
 //	journal/      the truth
-//	member.json   in a cluster: what this site remembers of the others
+//	cluster.json  in a cluster: what this site remembers of the others
 //	first.json    of one made from a backup, until its first start: how it begins
 //	sealed.json   the server was moved elsewhere and is not to be started here
 //	checkpoints/  copies of the state, from which other sites and this one can begin
@@ -115,14 +116,14 @@ func (d *dataDir) checkFormat(want format) error {
 	case have.ServerName != want.ServerName:
 		return fmt.Errorf("the data directory belongs to server %q, not %q: a server's name cannot change",
 			have.ServerName, want.ServerName)
-	case have.Site != want.Site:
-		return fmt.Errorf("the data directory belongs to site %q, not %q", have.Site, want.Site)
 	case have.Cluster == "" && want.Cluster != "":
 		return errors.New("the data directory belongs to a single node: it cannot become a site of a cluster as it is; see \"bongsu cluster grow\"")
 	case have.Cluster != "" && want.Cluster == "":
 		return fmt.Errorf("the data directory belongs to a site of cluster %s, and the settings name no cluster: start it with its site.toml", have.Cluster)
 	case have.Cluster != want.Cluster:
 		return fmt.Errorf("the data directory belongs to cluster %s, not %s: a site of another cluster needs an empty directory", have.Cluster, want.Cluster)
+	case have.Site != want.Site:
+		return fmt.Errorf("the data directory belongs to site %q, not %q", have.Site, want.Site)
 	case have.Partitions != want.Partitions:
 		return fmt.Errorf("the data directory has %d partitions, not %d: their number is fixed when it is made",
 			have.Partitions, want.Partitions)
@@ -137,7 +138,7 @@ func (d *dataDir) writeFormat(f format) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(d.join("format.json"), append(text, '\n'))
+	return disk.WriteFile(d.join("format.json"), append(text, '\n'))
 }
 
 // formatOf is what the settings say of a data directory.
@@ -175,14 +176,14 @@ func (d *dataDir) raiseBoot(above uint64) (uint64, error) {
 		return 0, err
 	}
 	d.boot = (above>>16+1)<<16 | uint64(binary.BigEndian.Uint16(nonce[:]))
-	return d.boot, writeFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
+	return d.boot, disk.WriteFile(d.join("boot"), strconv.AppendUint(nil, d.boot, 10))
 }
 
 // damagedRows is there while the rows are to be discarded at the next start.
 const damagedRows = "rows.damaged"
 
 func (d *dataDir) markDamagedRows() error {
-	return writeFile(d.join(damagedRows), []byte("the rows are made anew at the next start\n"))
+	return disk.WriteFile(d.join(damagedRows), []byte("the rows are made anew at the next start\n"))
 }
 
 // discardDamagedRows removes the rows if they were marked, and then the mark.
@@ -194,31 +195,11 @@ func (d *dataDir) discardDamagedRows(log *slog.Logger) error {
 	if err := os.RemoveAll(d.join("rows")); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(d.join(damagedRows)), syncDir(d.path))
+	return errors.Join(os.Remove(d.join(damagedRows)), disk.SyncDir(d.path))
 }
 
 // close gives up the lock.
 func (d *dataDir) close() { _ = d.lock.Close() }
-
-// writeFile puts a small file on stable storage, whole or not at all.
-func writeFile(path string, data []byte) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
 
 // makeDir makes a directory and those above it, on stable storage.
 func makeDir(path string) error {
@@ -234,13 +215,5 @@ func makeDir(path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(above)
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return disk.SyncDir(above)
 }

@@ -41,13 +41,17 @@ func machines() []replica.Machine {
 
 // openDomains builds the state, the services that propose to it, and what listens to it; then it starts the state.
 func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
-	if err := s.openCheckpoints(data); err != nil {
+	every, err := checkpointEvery()
+	if err != nil {
+		return err
+	}
+	if err := s.openCheckpoints(data, every); err != nil {
 		return err
 	}
 	s.replica, err = replica.Open(ctx, replica.Config{
 		DB: s.rows, Journal: s.journal, Rules: rulesVersion, Site: s.cfg.Site, Sites: s.sites(), Boot: data.boot,
 		Queue: int(s.cfg.Disk.Queue), Stamps: s.stamps, Clock: s.clock, Log: s.log,
-		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: checkpoint.Every,
+		Checkpoint: s.checkpoints.Fetch, CheckpointEvery: every,
 		Snapshot: s.checkpoints.Take, Diverged: s.checkpoints.Distrust,
 		Machines: machines(),
 	})

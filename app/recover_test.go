@@ -15,34 +15,15 @@ import (
 	"bongsu/replica"
 )
 
-// abandoned makes a data directory of a server that was killed: a copy of one that runs.
+// abandoned makes a data directory of a server that was killed: a copy of one that runs, without the rows, which may not have been
+// written to disk yet.
 func abandoned(t *testing.T, work func(s *Server)) string {
 	t.Helper()
 	root := t.TempDir()
 	s := open(t, settings(filepath.Join(root, "running")))
 	work(s)
 	data := filepath.Join(root, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"format.json", "boot", "lock", "journal", "blobs"} { // rows that were never written to disk are not there
-		from := filepath.Join(root, "running", name)
-		if info, err := os.Stat(from); err != nil {
-			t.Fatal(err)
-		} else if info.IsDir() {
-			if err := os.CopyFS(filepath.Join(data, name), os.DirFS(from)); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		text, err := os.ReadFile(from)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(data, name), text, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	leave(t, filepath.Join(root, "running"), data)
 	shut(t, s)
 	return data
 }

@@ -16,6 +16,7 @@ import (
 
 	"bongsu/cluster"
 	"bongsu/config"
+	"bongsu/disk"
 	"bongsu/replica"
 	"bongsu/seed"
 )
@@ -37,7 +38,7 @@ func seal(data, to string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(data, sealedFile), append(text, '\n'))
+	return disk.WriteFile(filepath.Join(data, sealedFile), append(text, '\n'))
 }
 
 // checkSealed refuses a data directory whose server was moved elsewhere.
@@ -60,7 +61,7 @@ func Unseal(data string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is not sealed", data)
 	}
-	return errors.Join(err, syncDir(data))
+	return errors.Join(err, disk.SyncDir(data))
 }
 
 // RestorePlan says which data directory is made from a backup.

@@ -77,6 +77,9 @@ func (s *Server) fail(err error) {
 func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.Journal, error) {
 	st := s.site
 	state, err := inspect(cfg)
+	if s.plant == ignoreHole && state == cluster.Damaged {
+		state, cfg.Unchecked = cluster.Formed, true
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -207,9 +210,9 @@ func (s *Server) peers() blob.Link {
 }
 
 // openCheckpoints opens the keeper of checkpoints.
-func (s *Server) openCheckpoints(data *dataDir) (err error) {
+func (s *Server) openCheckpoints(data *dataDir, every time.Duration) (err error) {
 	cfg := checkpoint.Config{Dir: data.join("checkpoints"), Site: s.cfg.Site, Link: s.peers(), Journal: s.journal,
-		Reserve: int64(s.cfg.Disk.DiskReserve), Clock: s.clock, Log: s.log}
+		Reserve: int64(s.cfg.Disk.DiskReserve), Interval: min(every, time.Minute), Clock: s.clock, Log: s.log}
 	if s.site != nil {
 		cfg.Remake = s.site.remake
 	}

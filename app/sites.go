@@ -60,11 +60,7 @@ func answer(w http.ResponseWriter, v any, err error) {
 // Status asks every site.
 func (o operator) Status(ctx context.Context) (any, error) {
 	s := o.s
-	own, err := s.status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	st := own.(Status)
+	st := s.look()
 	all := ClusterStatus{Cluster: s.cfg.Cluster.ID, From: s.cfg.Site}
 	if s.site == nil {
 		all.Sites = []SiteView{{Site: s.cfg.Site, Status: &st}}

@@ -16,6 +16,7 @@ import (
 	"bongsu/errs"
 	"bongsu/journal"
 	"bongsu/obs"
+	"bongsu/replica"
 )
 
 // Status is what /_bongsu/status answers.
@@ -23,6 +24,7 @@ type Status struct {
 	Server      string            `json:"server"`    // the server's name
 	Site        string            `json:"site"`      // this site's name
 	Build       obs.Build         `json:"build"`     // what runs
+	Rules       uint16            `json:"rules"`     // the newest rules version that this build knows
 	UptimeMS    int64             `json:"uptime_ms"` // since the process started
 	Writes      string            `json:"writes"`    // "ok", or why they are refused
 	Serving     string            `json:"serving"`   // "ok", or why this site answers nobody now
@@ -91,8 +93,11 @@ type SiteStatus struct {
 	Error         string  `json:"error,omitempty"` // why it cannot be reached
 }
 
-func (s *Server) status(context.Context) (any, error) {
-	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Writes: "ok", Serving: "ok",
+func (s *Server) status(context.Context) (any, error) { return s.look(), nil }
+
+// look gathers the status.
+func (s *Server) look() Status {
+	st := Status{Server: s.cfg.ServerName, Site: s.cfg.Site, Build: obs.ReadBuild(), Rules: rulesVersion, Writes: "ok", Serving: "ok",
 		UptimeMS: s.clock.Now().Sub(s.started).Milliseconds(),
 		Failures: s.replica.Failures(), Refused: s.replica.Refused()}
 	var refused error
@@ -130,7 +135,22 @@ func (s *Server) status(context.Context) (any, error) {
 		}
 		st.Partitions = append(st.Partitions, out)
 	}
-	return st, nil
+	return st
+}
+
+// state is how the edge sees this site's state: whether it can be read, and written.
+type state struct {
+	*replica.Replica
+	disk *diskWatch
+}
+
+// Writable implements client.State. A full disk is known before an append fails.
+func (s state) Writable() error {
+	if _, refused := s.disk.status(); errors.Is(refused, journal.ErrFull) {
+		return &errs.Error{Op: "app.state", Kind: errs.Unavailable, Code: errs.DiskFull, RetryAfter: 10 * time.Second, Err: refused,
+			Message: "the server's disk is full: it can be read, not written"}
+	}
+	return s.Replica.Writable()
 }
 
 // words are what a person reads of an error: without where it was made.

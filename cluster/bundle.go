@@ -14,6 +14,7 @@ import (
 	"text/template"
 	"time"
 
+	"bongsu/disk"
 	"bongsu/id"
 	"bongsu/link"
 )
@@ -223,7 +224,7 @@ func writeFiles(dir string, files map[string][]byte) error {
 		return err
 	}
 	for _, name := range sorted(files) {
-		if err := writeSynced(filepath.Join(dir, name), files[name]); err != nil {
+		if err := disk.WriteFile(filepath.Join(dir, name), files[name]); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"bongsu/disk"
 )
 
 // memoryFile holds what a site remembers, in its data directory.
@@ -102,34 +104,11 @@ func (m *memory) change(edit func(*record) bool) (before record, err error) {
 	if err != nil {
 		return before, err
 	}
-	if err := writeSynced(filepath.Join(m.dir, memoryFile), append(text, '\n')); err != nil {
+	if err := disk.WriteFile(filepath.Join(m.dir, memoryFile), append(text, '\n')); err != nil {
 		return before, fmt.Errorf("cluster: %w", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rec = next
 	return before, nil
-}
-
-// writeSynced puts a small file on stable storage, whole or not at all.
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // a path of ours
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

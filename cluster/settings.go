@@ -213,7 +213,8 @@ func (s Settings) Credentials(clk clock.Clock) (*link.Credentials, error) {
 	c, err := link.NewCredentials(files[0], files[1], files[2], s.Names(), clk)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("cluster: %s: %w", s.Dir, err)
+		return nil, fmt.Errorf("cluster: the files in %s do not serve: %w; take all of them from the directory that bongsu cluster init made for this site",
+			s.Dir, err)
 	case c.Cluster != s.ID:
 		return nil, fmt.Errorf("cluster: the certificate in %s is for cluster %s, and the settings say %s", s.Dir, c.Cluster, s.ID)
 	case c.Site != s.Site:

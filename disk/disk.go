@@ -24,9 +24,9 @@ func SyncDir(dir string) error {
 }
 
 // WriteFile writes a small file durably: after a crash there is the old content or the new one, whole. A temporary file beside it
-// (path + ".tmp") may be left.
+// (path + ".new") may be left.
 func WriteFile(path string, data []byte) error {
-	tmp := path + ".tmp"
+	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

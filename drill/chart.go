@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -187,8 +188,8 @@ func open(b *strings.Builder) {
 func grid(b *strings.Builder, top float64, unit string) {
 	for i := range 5 {
 		y := marginTop + plotHeight*(1-float64(i)/4)
-		fmt.Fprintf(b, `<line x1="%g" x2="%g" y1="%.1f" y2="%[3]g"/><text class="end" x="%g" y="%.1f">%.3g%s</text>`,
-			marginLeft, chartWidth-marginRight, y, marginLeft-6, y+4, top*float64(i)/4, unit)
+		fmt.Fprintf(b, `<line x1="%g" x2="%g" y1="%.1f" y2="%[3]g"/><text class="end" x="%g" y="%.1f">%s%s</text>`,
+			marginLeft, chartWidth-marginRight, y, marginLeft-6, y+4, strconv.FormatFloat(top*float64(i)/4, 'f', -1, 64), unit)
 	}
 }
 

@@ -36,6 +36,7 @@ type Site struct {
 	Log  string // the file that keeps its standard error
 
 	server *harness.Server
+	env    []string // of the server, as it was made
 	log    *os.File
 	disk   *harness.Disk // nil: the data lies in an ordinary directory
 
@@ -51,6 +52,8 @@ type clusterConfig struct {
 	plant    string
 	diskSize int64 // of a file system of its own for each site; 0: none
 	netns    bool  // each site has a network namespace of its own
+
+	checkpoints time.Duration // of the state's time, between two checkpoints
 }
 
 // newCluster prepares the directories of all sites with the program's own "cluster init". Nothing runs yet.
@@ -129,8 +132,9 @@ func (c *Cluster) add(cfg clusterConfig, i int, host string, port int) error {
 	if c.wan != nil {
 		conf.Prefix = c.wan.Prefix(i)
 	}
+	conf.Env = []string{checkpointVariable + "=" + cfg.checkpoints.String()}
 	if cfg.plant != "" && cfg.plant != rollback {
-		conf.Env = []string{plantVariable + "=" + cfg.plant}
+		conf.Env = append(conf.Env, plantVariable+"="+cfg.plant)
 	}
 	if cfg.diskSize > 0 {
 		conf.Args = []string{"--disk-reserve=16MiB"} // the disks are small
@@ -141,9 +145,13 @@ func (c *Cluster) add(cfg clusterConfig, i int, host string, port int) error {
 				"--listen", listen, "--open-registration", "--rate-limits=off"}, conf.Args...)
 		}
 	}
+	s.env = conf.Env
 	s.server, err = harness.New(conf)
 	return err
 }
+
+// checkpointVariable is how often a server takes checkpoints and trims its journal: in a drill that must happen all the time.
+const checkpointVariable = "BONGSU_CHECKPOINT_EVERY"
 
 // plantVariable asks a server to be weak; see Config.Plant. It is no flag, so that nobody sets it by mistake.
 const plantVariable = "BONGSU_PLANT"

@@ -12,21 +12,23 @@ import (
 
 // Config says what is drilled. The zero value is the default drill. The tags are for the command line.
 type Config struct {
-	Scenario string        `arg:"" optional:"" help:"What happens: ${enum_scenarios}. Default: full." placeholder:"NAME"`
-	Short    bool          `help:"A short form of the drill, well under a minute: what the tests of this project run."`
-	Seed     uint64        `help:"Seed of the schedule, to repeat one. Default: a new one, printed."`
-	Sites    int           `help:"Sites of the cluster: 1, 3 or 5. Default: 3." placeholder:"N"`
-	Rate     float64       `help:"Writes per second, about. Default: 120." placeholder:"N"`
-	Rounds   int           `help:"Faults in the scenario random. Default: 8." placeholder:"N"`
-	Burns    int           `help:"Burn so many sites in a row, chosen at random, under load, and report how long recovery took." placeholder:"N"`
-	Pause    time.Duration `help:"Undisturbed load before and between faults. Default: 5s."`
-	Bin      string        `help:"The program to drill. Default: this one." placeholder:"FILE"`
-	Dir      string        `help:"Where the sites live. Default: a directory of its own, removed at the end." placeholder:"DIR"`
-	Keep     bool          `help:"Keep data and logs in any case; after a failure they are kept anyway."`
-	Netns    bool          `help:"Put each site into a network namespace of its own, with the distances of three towns between them; needs root."`
-	Plant    string        `help:"Weaken the servers on purpose, to see that the drill notices: ${enum_plants}." placeholder:"NAME"`
-	JSON     string        `name:"json" help:"Write everything that was measured to a file." placeholder:"FILE"`
-	Report   string        `help:"Write a report that a browser shows to a file." placeholder:"FILE"`
+	Scenario    string        `arg:"" optional:"" help:"What happens: ${enum_scenarios}. Default: full." placeholder:"NAME"`
+	Short       bool          `help:"A short form of the drill, well under a minute: what the tests of this project run."`
+	Seed        uint64        `help:"Seed of the schedule, to repeat one. Default: a new one, printed."`
+	Sites       int           `help:"Sites of the cluster: 1, 3 or 5. Default: 3." placeholder:"N"`
+	Rate        float64       `help:"Writes per second, about. Default: 120." placeholder:"N"`
+	Rounds      int           `help:"Faults in the scenario random. Default: 8." placeholder:"N"`
+	Burns       int           `help:"Burn so many sites in a row, chosen at random, under load, and report how long recovery took." placeholder:"N"`
+	Pause       time.Duration `help:"Undisturbed load before and between faults. Default: 5s."`
+	Bin         string        `help:"The program to drill. Default: this one." placeholder:"FILE"`
+	Dir         string        `help:"Where the sites live. Default: a directory of its own, removed at the end." placeholder:"DIR"`
+	Keep        bool          `help:"Keep data and logs in any case; after a failure they are kept anyway."`
+	Checkpoints time.Duration `help:"How often sites write checkpoints and trim their journals, so that a burned site comes back by a checkpoint. Default: 10s." placeholder:"TIME"`
+	Netns       bool          `help:"Put each site into a network namespace of its own, with the distances of three towns between them; needs root."`
+	UpgradeFrom string        `help:"An older program, with which the scenario upgrade begins; it ends with the one that is drilled." placeholder:"FILE"`
+	Plant       string        `help:"Weaken the servers on purpose, to see that the drill notices: ${enum_plants}." placeholder:"NAME"`
+	JSON        string        `name:"json" help:"Write everything that was measured to a file." placeholder:"FILE"`
+	Report      string        `help:"Write a report that a browser shows to a file." placeholder:"FILE"`
 
 	WritesBack   time.Duration `help:"Longest time until a partition takes writes again after a site is lost; longer is a violation. Default: 3s."`
 	ClientsBack  time.Duration `help:"Longest time until clients of a lost site read elsewhere; longer is a violation. Default: 2s."`
@@ -40,6 +42,9 @@ const (
 	rollback   = "rollback"
 	ignoreHole = "ignore-hole"
 )
+
+// upgrading is the scenario that needs a second program.
+const upgrading = "upgrade"
 
 // plants are the weaknesses that a server can be asked to have, and rollback.
 func plants() []string {
@@ -63,6 +68,9 @@ func (c Config) resolve() (Config, error) {
 		}
 		c.Scenario = "burns"
 	}
+	if c.UpgradeFrom != "" {
+		setDefault(&c.Scenario, upgrading)
+	}
 	if c.Plant == ignoreHole {
 		setDefault(&c.Scenario, "flips") // what was damaged is not looked for: so there must be damage
 	}
@@ -72,6 +80,7 @@ func (c Config) resolve() (Config, error) {
 	setDefault(&c.Rounds, 8)
 	setDefault(&c.Burns, 10)
 	setDefault(&c.Pause, 5*time.Second)
+	setDefault(&c.Checkpoints, 10*time.Second)
 	setDefault(&c.WritesBack, 3*time.Second)
 	setDefault(&c.ClientsBack, 2*time.Second)
 	setDefault(&c.Stall, 2*time.Second)
@@ -91,12 +100,16 @@ func (c Config) resolve() (Config, error) {
 	switch {
 	case !slices.Contains(scenarioNames(), c.Scenario):
 		return c, invalid("there is no scenario %q: take one of %s", c.Scenario, strings.Join(scenarioNames(), ", "))
+	case (c.UpgradeFrom != "") != (c.Scenario == upgrading):
+		return c, invalid("the scenario %s and --upgrade-from=FILE, which names an older program, need each other", upgrading)
 	case c.Sites != 1 && c.Sites != 3 && c.Sites != 5:
 		return c, invalid("a cluster has 3 or 5 sites (or is a single node, 1), not %d", c.Sites)
 	case c.Rate < 1 || c.Rate > 10_000:
 		return c, invalid("the rate must be from 1 to 10000 writes per second, not %g", c.Rate)
 	case c.Rounds < 1 || c.Burns < 1 || c.Rounds > 10_000 || c.Burns > 10_000:
 		return c, invalid("rounds and burns must be from 1 to 10000")
+	case c.Checkpoints < time.Second || c.Checkpoints > 24*time.Hour:
+		return c, invalid("checkpoints must be between a second and a day apart")
 	case c.Pause < 0 || c.Pause > time.Hour:
 		return c, invalid("the pause must be at most an hour")
 	case c.Plant != "" && !slices.Contains(plants(), c.Plant):

@@ -4,7 +4,8 @@
 //	config.go    what is asked for
 //	drill.go     one run: people, a fault after the other, the judgement
 //	cluster.go   sites as processes; status.go asks them how they stand
-//	scenario.go  schedules, made from a seed; fault.go, damage.go and netfault.go have what can happen
+//	scenario.go  schedules, made from a seed; fault.go, damage.go, netfault.go, upgrade.go and clock.go
+//	             have what can happen
 //	wander.go    users who move between sites; probe.go measures how long service is away; contend.go fights for the same things
 //	record.go    every call of every client; measure.go makes of it how long a fault was felt
 //	linear.go    whether contested things can have happened in one order

@@ -85,8 +85,12 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 		size = diskSize
 	}
 	d.view.line("making a cluster of %d", d.cfg.Sites)
-	d.cluster, err = newCluster(ctx, clusterConfig{bin: d.cfg.Bin, dir: dir, sites: d.cfg.Sites, plant: d.cfg.Plant, diskSize: size,
-		netns: d.cfg.Netns})
+	bin := d.cfg.Bin
+	if d.cfg.UpgradeFrom != "" {
+		bin = d.cfg.UpgradeFrom
+	}
+	d.cluster, err = newCluster(ctx, clusterConfig{bin: bin, dir: dir, sites: d.cfg.Sites, plant: d.cfg.Plant, diskSize: size,
+		netns: d.cfg.Netns, checkpoints: d.cfg.Checkpoints})
 	if err != nil {
 		return err
 	}
@@ -205,6 +209,11 @@ func (d *drill) step(ctx context.Context, s step) (sound bool, err error) {
 	d.probes.release()
 	if in.unhealed {
 		return false, nil
+	}
+	if s.fault.check != nil {
+		for _, f := range s.fault.check(ctx, d.cluster) {
+			d.find(promiseOf(f), f)
+		}
 	}
 	gone := d.load.Spotcheck(ctx, spotchecks)
 	for _, f := range gone {

@@ -98,7 +98,53 @@ func TestDrillScenarios(t *testing.T) {
 	}
 	for name := range strings.SplitSeq(text, ",") {
 		name = strings.TrimSpace(name)
-		t.Run(name, func(t *testing.T) { sound(t, run(t, drill.Config{Scenario: name, Netns: name == "cuts"})) })
+		t.Run(name, func(t *testing.T) {
+			cfg := drill.Config{Scenario: name, Netns: name == "cuts"}
+			if name == "upgrade" {
+				cfg.UpgradeFrom = older(t)
+			}
+			sound(t, run(t, cfg))
+		})
+	}
+}
+
+// older is a program that knows older rules than the one under test.
+func older(t *testing.T) string {
+	t.Helper()
+	bin, err := harness.Build(t.Context(), "..", t.TempDir(), "rules1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// The sites are upgraded under load, one after the other: the new rules wait for the last, and then the older program is refused.
+func TestDrillUpgrade(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a drill takes a while")
+	}
+	report := run(t, drill.Config{UpgradeFrom: older(t), WritesBack: patience, ClientsBack: patience, Stall: patience})
+	sound(t, report)
+	if len(report.Incidents) != 4 {
+		t.Errorf("%d incidents", len(report.Incidents))
+	}
+}
+
+// A drill of an upgrade from a program to itself has no new rules to wait for; one in the wrong direction does not come to its end.
+func TestDrillUpgradeDirections(t *testing.T) {
+	if os.Getenv("BONGSU_DRILL") == "" {
+		t.Skip("BONGSU_DRILL is not set")
+	}
+	sound(t, run(t, drill.Config{UpgradeFrom: program(t)}))
+	dir := t.TempDir()
+	var out strings.Builder
+	report, err := drill.Run(t.Context(), drill.Config{Bin: older(t), UpgradeFrom: program(t), Short: true, Dir: dir}, &out)
+	t.Log(out.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(report.Findings, func(f drill.Finding) bool { return strings.Contains(f.Text, "run a newer build") }) {
+		t.Errorf("an older program ran on newer rules: %q", report.Findings)
 	}
 }
 

@@ -18,6 +18,7 @@ type Fault struct {
 	prepare func(context.Context, *Cluster) error // before the moment from which time is taken; may be nil
 	inject  func(context.Context, *Cluster) error
 	heal    func(context.Context, *Cluster) error
+	check   func(context.Context, *Cluster) []string // when the sites are well again: what is not as it should be; may be nil
 }
 
 // Minority reports whether a majority of n sites is untouched: then writes go on, within the time that is promised.

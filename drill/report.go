@@ -99,6 +99,8 @@ func promiseOf(finding string) int {
 		return 7
 	case "digest":
 		return 8
+	case "rules", "time":
+		return 0
 	}
 	switch {
 	case strings.HasPrefix(finding, "the log of") || strings.Contains(finding, "failed through a bug"):

@@ -137,6 +137,8 @@ func scenarios() []scenario {
 			}
 			return p.each(faults...)
 		}},
+		{name: upgrading, sites: 3, shows: "one site after the other gets a newer program, one the older again; needs --upgrade-from", steps: upgradeSteps},
+		{name: "clock", sites: 3, shows: "a site's clock jumps by an hour", steps: clockSteps},
 		{name: "amnesia", sites: 3, shows: "a laggard and an empty disk must not act as a majority; a second loss during a rejoin", steps: func(p *planner) []step {
 			a := p.site()
 			b := p.other(a)

@@ -34,7 +34,11 @@ func TestSchedules(t *testing.T) {
 				continue
 			}
 			for seed := range uint64(50) {
-				cfg, err := Config{Scenario: sc.name, Sites: sites, Seed: seed + 1, Bin: "x"}.resolve()
+				cfg := Config{Scenario: sc.name, Sites: sites, Seed: seed + 1, Bin: "x"}
+				if sc.name == upgrading {
+					cfg.UpgradeFrom = "y"
+				}
+				cfg, err := cfg.resolve()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -106,6 +110,8 @@ func TestConfigRefuses(t *testing.T) {
 		"a scenario of its own":     {Scenario: "full", Burns: 3},
 		"the scenario full needs 3": {Sites: 1},
 		"add --netns":               {Scenario: "cuts"},
+		"need each other":           {Scenario: "upgrade"},
+		"an older program, need":    {Scenario: "full", UpgradeFrom: "x"},
 	} {
 		_, err := Run(t.Context(), cfg, nil)
 		if err == nil || !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), want) {

@@ -15,6 +15,7 @@ import (
 // Status is what the drill reads of a site's /_bongsu/status.
 type Status struct {
 	Site       string            `json:"site"`
+	Rules      uint16            `json:"rules"` // the newest version that the program knows
 	Writes     string            `json:"writes"`
 	Failures   int64             `json:"failures"`
 	Partitions []PartitionStatus `json:"partitions"`
@@ -25,9 +26,19 @@ type PartitionStatus struct {
 	Partition  int    `json:"partition"`
 	Applied    uint64 `json:"applied"`
 	Digest     string `json:"digest"`
-	Leader     string `json:"leader"` // the site that leads it; "" unknown
+	Rules      uint16 `json:"rules"`   // in force
+	WallMS     int64  `json:"wall_ms"` // its time
+	Leader     string `json:"leader"`  // the site that leads it; "" unknown
 	Error      string `json:"error"`
 	Divergence string `json:"divergence"`
+
+	Sites []KnownSite `json:"sites"`
+}
+
+// KnownSite is what a partition was told by a site.
+type KnownSite struct {
+	Site  string `json:"site"`
+	Rules uint16 `json:"rules"` // the newest version that its program knows
 }
 
 // statusWithin bounds one question for the status.

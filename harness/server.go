@@ -38,6 +38,7 @@ type Config struct {
 // Server is the program, running or not. It has one owner, but Kill may come from anywhere while the owner waits for Ready.
 type Server struct {
 	cfg  Config
+	env  []string // variables that Use has added
 	port int
 
 	cmd   *exec.Cmd
@@ -114,6 +115,12 @@ func free(first, n int) error {
 	return nil
 }
 
+// Use has the next start run another program, with further variables beside those of Config. The process that runs goes on.
+func (s *Server) Use(bin string, env ...string) { s.cfg.Bin, s.env = bin, env }
+
+// Program is what the next start runs.
+func (s *Server) Program() string { return s.cfg.Bin }
+
 // URL is where the server is reached, whether it runs or not.
 func (s *Server) URL() string { return "http://" + s.listen() }
 
@@ -123,7 +130,7 @@ func (s *Server) listen() string { return net.JoinHostPort(s.cfg.Host, strconv.I
 func (s *Server) Begin() error {
 	args := slices.Concat(s.cfg.Prefix, []string{s.cfg.Bin}, s.cfg.Command(s.listen()))
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), s.cfg.Env...)
+	cmd.Env = slices.Concat(os.Environ(), s.cfg.Env, s.env)
 	tail := &lastLine{to: s.cfg.Log}
 	cmd.Stderr = tail
 	out, err := cmd.StdoutPipe()
@@ -267,10 +274,11 @@ func (s *Server) Stop(ctx context.Context) error {
 // Pid is the number of the process.
 func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
-// Build builds the program from the module in dir, into the directory out.
-func Build(ctx context.Context, dir, out string) (string, error) {
-	bin := filepath.Join(out, "bongsu")
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-o", bin, "./cmd/bongsu")
+// Build builds the program from the module in dir, into the directory out. The tag rules1 makes it one that knows the first rules
+// version only, and stands for an older program.
+func Build(ctx context.Context, dir, out string, tags ...string) (string, error) {
+	bin := filepath.Join(out, strings.Join(append([]string{"bongsu"}, tags...), "-"))
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-tags", strings.Join(tags, ","), "-o", bin, "./cmd/bongsu")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"bongsu/disk"
 	"bongsu/journal"
 	"bongsu/kv"
 )
@@ -255,18 +256,10 @@ func (r *Replica) SaveCheckpoint(p journal.Partition, dir string) (*CheckpointFi
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return nil, err
 	}
-	if err := syncDir(dir); err != nil {
+	if err := disk.SyncDir(dir); err != nil {
 		return nil, err
 	}
 	return &CheckpointFile{Path: path, Info: info}, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // restore loads the partition's rows from a checkpoint. There must be none before.

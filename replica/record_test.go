@@ -68,10 +68,27 @@ func sites() []*replica.Record {
 	return append(out, rec("busan", 701_000, 8, lost), rec("busan", 701_010, 9, lost))
 }
 
+// continued is records of a journal that went on from a node at two other sites, in a new epoch.
+func continued() []*replica.Record {
+	rec := func(site string, n uint64, ps ...replica.Proposal) *replica.Record {
+		return &replica.Record{Site: site, Boot: 1, N: n, Stamp: 1_900_000_000_000 + int64(n)*20, Rules: 2, Proposals: ps}
+	}
+	renew := replica.Proposal{Kind: "sys.renew", Slot: id.SlotOf("amy"), Body: []byte("\x05")}
+	begin := func(body string) replica.Proposal { return replica.Proposal{Kind: "sys.epoch", Body: []byte(body)} }
+	return []*replica.Record{
+		rec("node", 1, replica.Proposal{Kind: "sys.genesis", Body: []byte("\x01\x02\x04node")}),
+		rec("node", 2, propose("ledger.add", "amy")),
+		rec("busan", 3, renew, begin("\x05\x05busan\x04jeju")),
+		rec("jeju", 4, renew, begin("\x05\x05busan\x04jeju")), // too late, and the same again
+		rec("jeju", 5, begin("\x04\x04node"), begin("\x05"), begin("\x05\x09cut")),
+		rec("busan", 6, propose("ledger.give", "amy bob")),
+	}
+}
+
 // Old records lead to the outcomes that they always led to. When this test fails, apply has changed what it does to existing
 // records, which would make sites of two builds differ: put the change behind a new rules version instead.
 func TestGoldenRecords(t *testing.T) {
-	for name, history := range map[string][]*replica.Record{"records": history(), "sites": sites()} {
+	for name, history := range map[string][]*replica.Record{"records": history(), "sites": sites(), "continued": continued()} {
 		t.Run(name, func(t *testing.T) { golden(t, filepath.Join("testdata", name+".golden"), history) })
 	}
 }

@@ -17,8 +17,9 @@ import (
 // the others are away, and a site that is alone can still be read.
 
 const (
-	// farBehind is how many records a site applies at most where it could load a checkpoint instead.
-	farBehind = 20_000
+	// farBehind is how many records a site applies at most where it could load a checkpoint instead; without rows it has nothing to
+	// lose by loading one, and the number is fromNothing.
+	farBehind, fromNothing = 20_000, 1_000
 	// answerWithin bounds one question to the journal; settleRetry is the pause before the next, at first and at last.
 	answerWithin                 = 10 * time.Second
 	settleRetry, lastSettleRetry = 250 * time.Millisecond, 4 * time.Second
@@ -167,12 +168,16 @@ func (pt *partition) end(ctx context.Context) (journal.Position, error) {
 // source is the checkpoint that lacking rows are to be loaded from; nil: the journal has them all.
 func (pt *partition) source(ctx context.Context, fits bool, have, first, last journal.Position) (*CheckpointFile, error) {
 	lacking := !fits && first > 1
-	if !lacking && last < have+farBehind || !lacking && pt.r.checkpoint == nil {
+	far := journal.Position(farBehind)
+	if have == 0 {
+		far = fromNothing
+	}
+	if !lacking && last < have+far || !lacking && pt.r.checkpoint == nil {
 		return nil, nil
 	}
 	atLeast := first - 1
 	if !lacking {
-		atLeast = have + farBehind
+		atLeast = have + far
 	}
 	file, err := pt.get(ctx, atLeast, first, last)
 	if err != nil && !lacking {

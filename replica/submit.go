@@ -67,6 +67,9 @@ func (r *Replica) Submit(ctx context.Context, p Proposal) ([]byte, error) {
 	case <-ctx.Done():
 	}
 	if pt.queue.remove(req) {
+		if why := r.Writable(); why != nil {
+			return nil, why
+		}
 		return nil, unavailable("the service is busy; nothing was changed")
 	}
 	return nil, unavailable("the write was not confirmed in time; try again with the same transaction id")

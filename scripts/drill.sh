@@ -4,7 +4,7 @@
 # weakness not found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${BURNS:=50}" "${SEEDS:=10}" "${SCENARIOS:=full random restarts rolling amnesia stale leader majority flips power disk cuts}"
+: "${BURNS:=50}" "${SEEDS:=10}" "${SCENARIOS:=full random restarts rolling upgrade clock amnesia stale leader majority flips power disk cuts}"
 : "${PLANTS:=rollback ack-early forget-txn skip-record ignore-hole}"
 out=out/drill
 mkdir -p "$out"
@@ -23,10 +23,15 @@ drill() {
   fi
 }
 
+# A program that knows the first rules version only: what the cluster is upgraded from.
+older=bin/bongsu-rules1
+CGO_ENABLED=0 go build -buildvcs=false -trimpath -tags rules1 -o "$older" ./cmd/bongsu
+
 [ "$BURNS" -eq 0 ] || drill burns --burns "$BURNS" || failed+=(burns)
 for scenario in $SCENARIOS; do
   args=()
   case $scenario in
+    upgrade) args=(--upgrade-from "$older") ;;
     power | disk) [ "$(id -u)" = 0 ] || continue ;;
     cuts)
       [ "$(id -u)" = 0 ] || continue

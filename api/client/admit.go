@@ -40,7 +40,7 @@ const (
 	lookEvery = 100 * time.Millisecond
 	// maxWait is the time for a processor to become free that is still good: the median, over one look. At it a message needs
 	// some hundred milliseconds.
-	maxWait  = 20 * time.Millisecond
+	maxWait  = 30 * time.Millisecond
 	maxLevel = 4
 	// leastWaits is how many waits must have been seen for their median to mean something.
 	leastWaits = 100

@@ -85,6 +85,9 @@ func notNow(err error) error {
 	e := &errs.Error{Op: "api.state", Kind: errs.Unavailable, RetryAfter: jitter(2 * time.Second), Err: err, Message: words(err)}
 	if known := asError(err); known.Kind == errs.Unavailable {
 		e.Code = known.Code
+		if known.RetryAfter > 0 {
+			e.RetryAfter = known.RetryAfter
+		}
 	}
 	return e
 }

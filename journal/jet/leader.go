@@ -57,7 +57,7 @@ func (j *Journal) succeed(seen []sight) {
 			continue
 		}
 		next := &reign{leader: s.leader}
-		next.ctx, next.end = context.WithCancel(context.Background())
+		next.ctx, next.end = context.WithCancel(context.Background()) //nolint:fatcontext // each leader has one of its own
 		j.reigns[p].Store(next)
 		old.end()
 	}

@@ -188,3 +188,25 @@ func TestSalvageLive(t *testing.T) {
 		}
 	}
 }
+
+// FuzzReadEntry: whatever stands in the books, reading it ends.
+func FuzzReadEntry(f *testing.F) {
+	op := append([]byte{partNormal, opRecord}, make([]byte, 16)...)
+	op = append(op, 1, 0, 's', 0, 0, 0, 0, 1, 0, 0, 0, 'x')
+	entry := append(make([]byte, entryParts), 1, 0, byte(len(op)), 0, 0, 0)
+	f.Add(append(entry, op...))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frames := map[string][][]byte{}
+		if err := readEntry(b, frames); err != nil {
+			return
+		}
+		for subject, list := range frames {
+			for _, frame := range list {
+				if len(frame)+len(subject) > largestUnpacked {
+					t.Errorf("a record of %d bytes", len(frame))
+				}
+			}
+		}
+	})
+}
