@@ -206,7 +206,6 @@ func wantAcknowledged(t *testing.T, dir string, all []acknowledged) {
 
 // kill -9 at random moments loses nothing acknowledged.
 func TestKill(t *testing.T) {
-	t.Parallel()
 	rounds := 10
 	if n, err := strconv.Atoi(os.Getenv("JET_ROUNDS")); err == nil {
 		rounds = n
@@ -282,7 +281,6 @@ func shutdown(dir string) error {
 // the power has gone do not count: a dead machine sends none, while here the process lives on for a moment, and a sync that meets
 // the file system's shutdown may report success for a transaction that was dropped.
 func TestPowerLoss(t *testing.T) {
-	t.Parallel()
 	rounds := 5
 	if n, err := strconv.Atoi(os.Getenv("JET_ROUNDS")); err == nil {
 		rounds = n
@@ -357,7 +355,6 @@ func appendUntil(t *testing.T, j *Journal, name string, want error) (acked []jou
 // A full disk refuses appends, goes on reading, loses nothing, and ends by itself when there is space again; whether we see
 // it coming (Reserve) or the engine runs into it.
 func TestFullDisk(t *testing.T) {
-	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		reserve int64
