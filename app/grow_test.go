@@ -46,7 +46,7 @@ func bundles(t *testing.T, dir string) []config.Config {
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 100 {
-		port := 20000 + rand.IntN(10000)
+		port := 15000 + rand.IntN(2000)
 		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			_ = ln.Close()
 			return port

@@ -92,7 +92,7 @@ func newWorld(t *testing.T, names ...string) *world {
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		addr := fmt.Sprintf("127.0.0.1:%d", 17000+rand.IntN(3000))
 		if ln, err := net.Listen("tcp", addr); err == nil {
 			_ = ln.Close()
 			return addr
@@ -336,10 +336,18 @@ func TestNewCluster(t *testing.T) {
 func TestNothingIsAcknowledgedBeforeAllAreComplete(t *testing.T) {
 	w := newWorld(t, "busan", "chuncheon", "seoul")
 	seoul := w.sites["seoul"]
+	others := make(chan struct{}) // nobody is complete before all are in, as with the real engine
+	for _, s := range w.sites {
+		s.fill = others
+	}
 	seoul.fill = make(chan struct{})
 	for _, s := range w.sites {
 		s.start()
 	}
+	for _, s := range w.sites {
+		s.in()
+	}
+	close(others)
 	w.sites["busan"].formed()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()

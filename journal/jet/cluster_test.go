@@ -3,11 +3,12 @@ package jet
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,11 +77,15 @@ func startTrio(t testing.TB, partitions int, change func(*Config)) *trio {
 	return c
 }
 
-// freeAddr is an address that nobody uses, below the ports that the system gives to outgoing connections.
+// lastPort counts the ports given out, so that tests side by side get different ones.
+var lastPort atomic.Int64
+
+// freeAddr is an address that nobody uses, below the ports that the system gives to outgoing connections and beside those that the
+// tests of other packages take.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+(int64(os.Getpid())*101+lastPort.Add(1))%5000)
 		if ln, err := net.Listen("tcp", addr); err == nil {
 			ln.Close()
 			return addr
