@@ -355,6 +355,7 @@ func appendUntil(t *testing.T, j *Journal, name string, want error) (acked []jou
 // A full disk refuses appends, goes on reading, loses nothing, and ends by itself when there is space again; whether we see
 // it coming (Reserve) or the engine runs into it.
 func TestFullDisk(t *testing.T) {
+	unlessShort(t)
 	for _, c := range []struct {
 		name    string
 		reserve int64

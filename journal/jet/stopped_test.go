@@ -161,6 +161,7 @@ func TestSalvage(t *testing.T) {
 // TestSalvageLive copies a site's files again and again while records are appended elsewhere: what was acknowledged before the copy,
 // with this site's promise, is in it.
 func TestSalvageLive(t *testing.T) {
+	unlessShort(t)
 	const size = 500
 	c := startTrio(t, 1, nil)
 	c.fill("seoul", 0, 1, 20, size)
