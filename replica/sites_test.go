@@ -321,12 +321,12 @@ func TestEmptySiteIsFilled(t *testing.T) {
 
 // Without a checkpoint an empty site waits for one and says what it lacks; a site that has rows keeps them.
 func TestNoCheckpointYet(t *testing.T) {
-	var file *replica.CheckpointFile
+	var file atomic.Pointer[replica.CheckpointFile]
 	get := func(context.Context, journal.Partition, journal.Position) (*replica.CheckpointFile, error) {
-		if file == nil {
-			return nil, errors.New("no site answers")
+		if f := file.Load(); f != nil {
+			return f, nil
 		}
-		return file, nil
+		return nil, errors.New("no site answers")
 	}
 	dir := t.TempDir()
 	inCluster(t, 1, threeNames, func(_ string, cfg *replica.Config) { cfg.Checkpoint = get }, func(t *testing.T, c *cluster) {
@@ -354,7 +354,7 @@ func TestNoCheckpointYet(t *testing.T) {
 		if n := count(busan.r, "amy"); n != 1 || busan.r.Serving() != nil {
 			t.Errorf("busan gave up what it had: %d, %v", n, busan.r.Serving())
 		}
-		file = f
+		file.Store(f)
 		c.ready("jeju")
 		c.ready("busan")
 		c.alike()
