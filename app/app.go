@@ -142,9 +142,10 @@ type engine interface {
 	journal.Journal
 	journal.Bus
 	Leader(p journal.Partition) string // the site that leads p, "" when it is not known
-	Refusing() error                   // why an append would be refused now, or nil
-	Drain(ctx context.Context) error   // gives up what this site leads, and leads nothing more
-	Undrain()                          // lets it lead again
+	Stored(p journal.Partition) journal.Position
+	Refusing() error                 // why an append would be refused now, or nil
+	Drain(ctx context.Context) error // gives up what this site leads, and leads nothing more
+	Undrain()                        // lets it lead again
 }
 
 // Open builds a server and waits until its state has caught up with its journal.

@@ -125,6 +125,14 @@ func (j *joining) Leader(p journal.Partition) string {
 	return ""
 }
 
+// Stored is up to where this site's own engine holds p.
+func (j *joining) Stored(p journal.Partition) journal.Position {
+	if e := j.engine.Load(); e != nil {
+		return e.Stored(p)
+	}
+	return 0
+}
+
 // Refusing is why an append would be refused now, or nil.
 func (j *joining) Refusing() error {
 	if e := j.engine.Load(); e != nil {

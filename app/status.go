@@ -45,6 +45,7 @@ type Status struct {
 type PartitionStatus struct {
 	Partition  int    `json:"partition"`
 	Applied    uint64 `json:"applied"`              // position of the last record applied
+	Stored     uint64 `json:"stored"`               // up to where this site's own journal holds it: less while it is being filled
 	Digest     string `json:"digest"`               // of the state there, hex
 	Rules      uint16 `json:"rules"`                // version in force
 	WallMS     int64  `json:"wall_ms"`              // its time, Unix milliseconds
@@ -120,7 +121,7 @@ func (s *Server) look() Status {
 	for i := range s.replica.Partitions() {
 		p := journal.Partition(i) //nolint:gosec // at most 64
 		ps := s.replica.Status(p)
-		out := PartitionStatus{Partition: i, Applied: uint64(ps.Applied), Digest: hex.EncodeToString(ps.Digest[:]), Rules: ps.Rules,
+		out := PartitionStatus{Partition: i, Applied: uint64(ps.Applied), Stored: uint64(s.journal.Stored(p)), Digest: hex.EncodeToString(ps.Digest[:]), Rules: ps.Rules,
 			WallMS: ps.Wall, LiveMS: ps.Live, Waiting: s.replica.Waiting(p), Leader: s.journal.Leader(p), Epoch: ps.Epoch}
 		for _, o := range ps.Sites {
 			out.Sites = append(out.Sites, PartitionSite{Site: o.Site, Applied: uint64(o.Applied), Rules: o.Rules,

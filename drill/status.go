@@ -25,6 +25,7 @@ type Status struct {
 type PartitionStatus struct {
 	Partition  int    `json:"partition"`
 	Applied    uint64 `json:"applied"`
+	Stored     uint64 `json:"stored"` // by the site's own journal
 	Digest     string `json:"digest"`
 	Rules      uint16 `json:"rules"`   // in force
 	WallMS     int64  `json:"wall_ms"` // its time
@@ -94,6 +95,9 @@ func (st *Status) behind(goal map[int]uint64) error {
 		}
 		if p.Applied < goal[p.Partition] {
 			return fmt.Errorf("partition %d is at %d, and should be at %d", p.Partition, p.Applied, goal[p.Partition])
+		}
+		if p.Stored < goal[p.Partition] {
+			return fmt.Errorf("its own journal holds partition %d up to %d, and should up to %d", p.Partition, p.Stored, goal[p.Partition])
 		}
 	}
 	return nil

@@ -43,9 +43,12 @@ func TestBehind(t *testing.T) {
 	goal := map[int]uint64{0: 7}
 	halted := status(9, "")
 	halted.Partitions[0].Error = "halted: a bad record"
+	whole, filling := status(7, ""), status(9, "")
+	whole.Partitions[0].Stored, filling.Partitions[0].Stored = 7, 6
 	for want, st := range map[string]*Status{
-		"":                     status(7, ""),
+		"":                     whole,
 		"is at 6":              status(6, ""),
+		"up to 6":              filling,
 		"it has 0 of 1":        {},
 		"halted: a bad record": halted,
 	} {

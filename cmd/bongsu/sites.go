@@ -101,10 +101,25 @@ func state(st *app.Status) string {
 		return "not serving"
 	case st.Writes != "ok":
 		return "read only"
+	case filling(st) >= 0:
+		return "being filled"
 	case st.Drained:
 		return "drained"
 	}
 	return "ok"
+}
+
+// fillLag is by how many records a site's own journal may be behind its state without being called incomplete.
+const fillLag = 200
+
+// filling is a partition that the site's own journal does not hold yet, or -1. Until it does, the site is no help if another is lost.
+func filling(st *app.Status) int {
+	for _, p := range st.Partitions {
+		if p.Stored+fillLag < p.Applied {
+			return p.Partition
+		}
+	}
+	return -1
 }
 
 // complaints are what is wrong with a site.
@@ -120,6 +135,10 @@ func complaints(name string, st *app.Status) (out []string) {
 		if o.Error != "" {
 			add("cannot reach %s: %s", o.Site, o.Error)
 		}
+	}
+	if p := filling(st); p >= 0 {
+		add("its journal is being filled (partition %d is stored up to %d of %d): a second loss would stop writes", p, st.Partitions[p].Stored,
+			st.Partitions[p].Applied)
 	}
 	for _, p := range st.Partitions {
 		if p.Error != "" {

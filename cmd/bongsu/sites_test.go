@@ -81,6 +81,10 @@ func TestDoctor(t *testing.T) {
 			after.Sites[0].Status.Partitions[1].Sites = []app.PartitionSite{{Site: "busan", Differs: 17}}
 		}},
 		// 1.2 cores each of 2 are 60 %; with half of the lost site's they are 90 %.
+		"a journal that is being filled": {bad: []string{"partition 1 is stored up to 300 of 900): a second loss would stop writes"},
+			change: func(_, after *app.ClusterStatus) {
+				after.Sites[1].Status.Partitions[1].Applied, after.Sites[1].Status.Partitions[1].Stored = 900, 300
+			}},
 		"no capacity": {without: "busan", bad: []string{"seoul would use 90 %", "chuncheon would use 90 %"}, change: busyBy(1.2)},
 		"capacity":    {without: "busan", change: busyBy(1.0), good: "seoul would use 75 %"},
 	} {
