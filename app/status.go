@@ -210,6 +210,10 @@ func (s *Server) collector() prometheus.Collector {
 	}
 	return &collector{s: s,
 		applied:  gauge("replica_applied_position", "Position of the last record applied.", "partition"),
+		stored:   gauge("journal_stored_position", "Up to where this site's own journal holds the partition.", "partition"),
+		leads:    gauge("journal_led_partitions", "1 while this site leads the partition.", "partition"),
+		heard:    gauge("link_heard_seconds", "How long ago another site was heard; -1: never in this run.", "peer"),
+		offset:   gauge("link_clock_offset_seconds", "Clock of another site minus this one's.", "peer"),
 		waiting:  gauge("replica_waiting_proposals", "Proposals that wait to be appended.", "partition"),
 		halted:   gauge("replica_halted_partitions", "1 while the partition has halted.", "partition"),
 		diverged: gauge("replica_diverged_partitions", "1 when the digest differed from what a record claimed: an alarm.", "partition"),
@@ -223,10 +227,11 @@ func (s *Server) collector() prometheus.Collector {
 type collector struct {
 	s                                                                  *Server
 	applied, waiting, halted, diverged, failures, free, refusing, rows *prometheus.Desc
+	stored, leads, heard, offset                                       *prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.applied, c.waiting, c.halted, c.diverged, c.failures, c.free, c.refusing, c.rows} {
+	for _, d := range []*prometheus.Desc{c.applied, c.waiting, c.halted, c.diverged, c.failures, c.free, c.refusing, c.rows, c.stored, c.leads, c.heard, c.offset} {
 		ch <- d
 	}
 }
@@ -245,9 +250,19 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		p := journal.Partition(i) //nolint:gosec // at most 64
 		st, label := c.s.replica.Status(p), fmt.Sprint(i)
 		put(c.applied, float64(st.Applied), label)
+		put(c.stored, float64(c.s.journal.Stored(p)), label)
+		put(c.leads, is(c.s.journal.Leads(p)), label)
 		put(c.waiting, float64(c.s.replica.Waiting(p)), label)
 		put(c.halted, is(st.Err != nil), label)
 		put(c.diverged, is(st.Divergence != nil), label)
+	}
+	for _, o := range c.s.siteStatus() {
+		heard := float64(o.HeardMS) / 1000
+		if o.HeardMS < 0 {
+			heard = -1
+		}
+		put(c.heard, heard, o.Site)
+		put(c.offset, o.ClockOffsetMS/1000, o.Site)
 	}
 	ch <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(c.s.replica.Failures()))
 	disk, refused := c.s.disk.status()
