@@ -53,7 +53,7 @@ var house = rulebook{
 	sideways: map[string][]string{
 		"id":                  {"errs"},
 		"event":               {"errs", "id"},
-		"journal/jet":         {"journal"},
+		"journal/jet":         {"disk", "journal"},
 		"journal/mem":         {"journal"},
 		"journal/journaltest": {"journal"},
 		"cluster":             {"disk", "link"},

@@ -6,8 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"bongsu/disk"
 	"bongsu/journal"
 )
 
@@ -59,12 +58,12 @@ func watchDisk(path string, reserve int64, refusing func() error, log *slog.Logg
 
 // look reads the free space; it logs when a border is crossed, not every time.
 func (d *diskWatch) look() {
-	var st unix.Statfs_t
-	if err := unix.Statfs(d.path, &st); err != nil {
+	free, err := disk.Free(d.path)
+	if err != nil {
 		d.log.Warn("cannot read the free disk space", "path", d.path, "err", err)
 		return
 	}
-	free, refused := int64(st.Bavail)*st.Bsize, d.refusing() //nolint:gosec // disks are smaller than 2^63 bytes
+	refused := d.refusing()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	was := d.refused

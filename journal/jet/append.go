@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"bongsu/disk"
 	"bongsu/journal"
 )
 
@@ -154,11 +154,11 @@ func (j *Journal) Refusing() error {
 // freeSpace is how many bytes a process like ours may still write in dir's file system. What cannot be asked counts as plenty: the
 // engine will find out.
 func freeSpace(dir string) int64 {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(dir, &s); err != nil {
+	free, err := disk.Free(dir)
+	if err != nil {
 		return math.MaxInt64
 	}
-	return int64(s.Bavail) * s.Bsize
+	return free
 }
 
 // pause waits for d, or less when the call must end.
