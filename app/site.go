@@ -57,7 +57,7 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	}
 	s.onClose(st.member.Close)
 	cfg.Cluster = &jet.Cluster{Name: c.ID, Site: s.cfg.Site, Sites: st.settings.Names(), Listen: c.RoutesListen,
-		Routes: st.settings.Routes(), TLS: credentials.TLS(), First: s.first.Journal()}
+		Routes: st.settings.Routes(), TLS: st.link.TLS(), First: s.first.Journal()}
 	j := join(cfg.Partitions, func(ctx context.Context) (*jet.Journal, error) { return s.enter(ctx, data.boot, cfg) }, s.fail)
 	s.journal = j
 	s.onClose(j.Close)
