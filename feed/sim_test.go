@@ -29,7 +29,7 @@ import (
 // TestSimulationOfFeed lets users write in rooms and to each other's devices, and clients sync, at whichever of three sites, or five,
 // they find. Sites crash, come back with their rows as they are, older or gone, are cut off, lag, have wrong clocks, and have their
 // journal trimmed. A client takes its token from site to site. What it puts together of each room is in the end the room's
-// history, without a gap, a repetition or another order; it has got each message to its device once; no token was refused; a wait is
+// history, without a gap, a repetition or another order; it has got each message to its device once, and the keys of all others; no token was refused; a wait is
 // ended by what is waited for; and the sites are alike and say the same to somebody who begins anew.
 //
 // A seed fixes what goes wrong, not how goroutines take turns. BONGSU_SIM_SEEDS says how many seeds, BONGSU_SIM_SEED which one.

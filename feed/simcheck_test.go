@@ -32,7 +32,8 @@ func (s *sim) check(clients []*simClient) {
 	}
 	time.Sleep(time.Minute) // acknowledgements arrive
 	s.alike()
-	rows := s.sites[0].run.r.Rows()
+	run := s.sites[0].run
+	rows := run.r.Rows()
 	histories := map[id.RoomID][]id.EventID{}
 	history := func(r id.RoomID) []id.EventID {
 		if histories[r] == nil {
@@ -59,6 +60,12 @@ func (s *sim) check(clients []*simClient) {
 			s.fault("%s/%s got %v, and was sent %v", c.name, c.device, got, want)
 		}
 		c.ordered()
+		for _, name := range names {
+			d, _ := run.keys.Query(s.t.Context(), user(c.name), map[id.UserID][]id.DeviceID{user(name): nil})
+			if want := string(d.DeviceKeys[user(name)]["A"]); c.keys[user(name)] != want {
+				s.fault("%s/%s takes %s for the keys of %s, which are %s", c.name, c.device, c.keys[user(name)], name, want)
+			}
+		}
 		c.anew(rng)
 	}
 }

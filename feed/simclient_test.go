@@ -28,6 +28,7 @@ type simClient struct {
 	inbox  []string
 	got    map[string]bool // what is in inbox
 	data   map[string]string
+	keys   map[id.UserID]string // of those whose devices have changed
 }
 
 // simRoom is a client's copy of a room.
@@ -39,7 +40,8 @@ type simRoom struct {
 }
 
 func newSimClient(s *sim, name string, device id.DeviceID) *simClient {
-	return &simClient{s: s, name: name, device: device, rooms: map[id.RoomID]*simRoom{}, got: map[string]bool{}, data: map[string]string{}}
+	return &simClient{s: s, name: name, device: device, rooms: map[id.RoomID]*simRoom{}, got: map[string]bool{}, data: map[string]string{},
+		keys: map[id.UserID]string{}}
 }
 
 // settle makes accounts, rooms in which everybody stays, and clients.
@@ -160,8 +162,27 @@ func (c *simClient) take(rng *rand.Rand, res *response) {
 	for _, e := range res.AccountData.Events {
 		c.data[e.Type] = fmt.Sprint(e.Content)
 	}
+	if c.token == "" {
+		for _, name := range names { // whom it will be told of from now on
+			c.query(rng, user(name))
+		}
+	}
+	for _, u := range res.DeviceLists.Changed {
+		c.query(rng, id.UserID(u))
+	}
 	c.s.count(func(n *simCounts) { n.messages += len(res.ToDevice.Events) })
 	c.token = res.NextBatch
+}
+
+// query asks for the keys of somebody whose devices have changed, at whichever site answers.
+func (c *simClient) query(rng *rand.Rand, of id.UserID) {
+	c.s.insist(rng, c.name+" queries keys", func(ctx context.Context, run *simRun) error {
+		q, err := run.keys.Query(ctx, user(c.name), map[id.UserID][]id.DeviceID{of: nil})
+		if err == nil {
+			c.keys[of] = string(q.DeviceKeys[of]["A"])
+		}
+		return err
+	})
 }
 
 func (c *simClient) room(r id.RoomID) *simRoom {

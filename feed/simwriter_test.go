@@ -26,7 +26,7 @@ func (s *sim) create(rng *rand.Rand, name string) (r id.RoomID) {
 func (s *sim) write(rng *rand.Rand, name string) {
 	for i := range 25 {
 		n := fmt.Sprintf("%s-%d", name, i)
-		switch rng.IntN(14) {
+		switch rng.IntN(17) {
 		case 0, 1, 2:
 			s.visit(rng, name)
 		case 3:
@@ -49,6 +49,12 @@ func (s *sim) write(rng *rand.Rand, name string) {
 				_, err := run.rooms.SendState(ctx, by(name), own, "sim.state", fmt.Sprint(i%2), []byte(`{"n":"`+n+`"}`))
 				return err
 			})
+		case 10:
+			s.upload(rng, name, n)
+		case 11:
+			s.insist(rng, name+" kicks", func(ctx context.Context, run *simRun) error {
+				return run.rooms.Kick(ctx, by(name), s.lobby[0], user(names[1+rng.IntN(3)]), "")
+			}, errs.Forbidden) // most have no power, and who is not there cannot be kicked
 		default:
 			s.say(rng, s.home[rng.IntN(len(s.home))], name, n)
 		}
@@ -104,6 +110,15 @@ func (s *sim) whisper(rng *rand.Rand, name, n string) {
 			s.sent[to+"/"+string(d)] = append(s.sent[to+"/"+string(d)], n)
 		}
 	}
+}
+
+// upload gives a user's device other keys.
+func (s *sim) upload(rng *rand.Rand, name, n string) {
+	s.insist(rng, name+" uploads keys", func(ctx context.Context, run *simRun) error {
+		_, err := run.keys.Upload(ctx, user(name), "A", keys.Upload{DeviceKeys: fmt.Appendf(nil,
+			`{"user_id":"@%s:h","device_id":"A","algorithms":[],"keys":{"ed25519:A":%q},"signatures":{}}`, name, n)})
+		return err
+	})
 }
 
 // read says that a user has read a room up to its end, as some site knows it.
