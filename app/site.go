@@ -45,7 +45,8 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	}
 	st.until = credentials.Until
 	st.link, err = link.Open(link.Config{Site: s.cfg.Site, Cluster: c.ID, Version: obs.ReadBuild().String(),
-		Listen: c.LinkListen, Peers: st.settings.Peers(), Credentials: credentials, Clock: s.clock, Log: s.log})
+		Listen: c.LinkListen, Peers: st.settings.Peers(), Credentials: credentials,
+		MaxBody: int64(s.cfg.API.MaxUpload), Clock: s.clock, Log: s.log})
 	if err != nil {
 		return err
 	}
