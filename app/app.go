@@ -60,8 +60,8 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 	}
 }
 
-// errReopen ends a server that has to be opened anew: something that was fixed when it was opened has changed.
-var errReopen = errors.New("this run got another number")
+// errReopen ends a server that has to be opened anew: what it found out when it was opened is so no more.
+var errReopen = errors.New("the server has to be opened anew")
 
 // maxDamages is how often the rows are made anew in one run of the program.
 const maxDamages = 3
