@@ -105,7 +105,7 @@ func (s *sim) once(r id.RoomID) {
 func (c *simClient) drain(rng *rand.Rand) {
 	for _, site := range c.s.sites {
 		quiet := false
-		for tries := 0; !quiet && tries < 200; tries++ {
+		for tries := 0; !quiet && tries < 50; tries++ {
 			res, ok := c.sync(rng, site, 0)
 			if !ok {
 				time.Sleep(100 * time.Millisecond)
