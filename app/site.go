@@ -135,7 +135,7 @@ func (st *site) seenBoot(name string) uint64 {
 }
 
 // barrier appends a record to every partition, and returns when this site's own engine holds everything up to there on stable
-// storage.
+// storage, and is ready to fill whoever has lost it.
 func (st *site) barrier(ctx context.Context, j *jet.Journal) error {
 	r := st.replica.Load()
 	if r == nil {
@@ -149,7 +149,11 @@ func (st *site) barrier(ctx context.Context, j *jet.Journal) error {
 			return err
 		}
 	}
-	return j.Sync()
+	if err := j.Sync(); err != nil {
+		return err
+	}
+	j.Shorten()
+	return nil
 }
 
 // held returns when this site's own engine has stored partition p up to pos. What was applied may have come from another site's.

@@ -55,7 +55,9 @@ func playSite(config string) error {
 type child struct {
 	cmd   *exec.Cmd
 	in    io.Closer     // its end stops the site in good order
-	ready chan struct{} // closed when it has all partitions
+	ready chan struct{} // closed when it has all partitions, or was killed before
+
+	killed atomic.Bool
 }
 
 // spawn starts a site in a process of its own; others must run too if the cluster is new. It does not wait.
@@ -84,7 +86,7 @@ func (c *trio) spawn(site string) *child {
 	process := &child{cmd: cmd, in: in, ready: make(chan struct{})}
 	c.t.Cleanup(process.kill)
 	go func() {
-		if s := bufio.NewScanner(out); !s.Scan() || s.Text() != "ready" {
+		if s := bufio.NewScanner(out); (!s.Scan() || s.Text() != "ready") && !process.killed.Load() {
 			c.t.Errorf("%s did not get ready", site)
 		}
 		close(process.ready)
@@ -94,6 +96,7 @@ func (c *trio) spawn(site string) *child {
 
 // kill is kill -9.
 func (k *child) kill() {
+	k.killed.Store(true)
 	_ = k.cmd.Process.Kill()
 	_ = k.cmd.Wait()
 }
