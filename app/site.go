@@ -155,8 +155,7 @@ func (st *site) barrier(ctx context.Context, j *jet.Journal) error {
 	if err := j.Sync(); err != nil {
 		return err
 	}
-	j.Shorten()
-	return nil
+	return j.Shorten(ctx)
 }
 
 // held returns when this site's own engine has stored partition p up to pos. What was applied may have come from another site's.

@@ -77,8 +77,11 @@ func (c *trio) empty(site string) {
 
 // shorten has all running sites of this process prepare for filling another, as each does when an emptied site asks it.
 func (c *trio) shorten() {
-	for _, j := range c.nodes {
-		j.Shorten()
+	c.t.Helper()
+	for s, j := range c.nodes {
+		if err := j.Shorten(c.t.Context()); err != nil {
+			c.t.Fatalf("%s: %v", s, err)
+		}
 	}
 }
 
