@@ -132,14 +132,14 @@ func (c *trio) lead(site string, p journal.Partition) {
 // that one took.
 func (c *trio) write(site string, p journal.Partition, name string) (stop func() (n int, longest time.Duration)) {
 	ctx, cancel := context.WithCancel(c.t.Context())
-	done := make(chan struct{})
+	j, done := c.nodes[site], make(chan struct{})
 	var n int
 	var longest atomic.Int64
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
 			begin := time.Now()
-			if _, err := c.nodes[site].Append(ctx, p, fmt.Sprintf("%s-%d", name, n), fmt.Appendf(nil, "%s-%d", name, n)); err != nil {
+			if _, err := j.Append(ctx, p, fmt.Sprintf("%s-%d", name, n), fmt.Appendf(nil, "%s-%d", name, n)); err != nil {
 				if ctx.Err() == nil {
 					c.t.Errorf("append at %s: %v", site, err)
 				}

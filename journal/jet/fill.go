@@ -9,7 +9,7 @@ import (
 )
 
 // shortLog is how many entries of a log are not worth a snapshot. A follower syncs that many in a tenth of a second.
-const shortLog = 500
+const shortLog = 200
 
 // Shorten prepares this site for filling another that comes empty, and is called before the two are connected (ADR 36).
 //

@@ -118,12 +118,12 @@ func (c *trio) held(site string, p journal.Partition) (n int64) {
 func TestClusterShorten(t *testing.T) {
 	t.Parallel()
 	c := startTrio(t, 1, nil)
-	const n = 2 * shortLog
+	const n = 4 * shortLog
 	stop := c.write(c.sites[2], 0, "w")
 	site := c.sites[1]
 	c.pour(c.sites[0], n, 300, 1)
 	if l := c.longest(site); l < n {
-		t.Fatalf("the longest log holds %d entries: the engine takes snapshots of itself by now", l)
+		t.Skipf("the longest log holds %d entries: that took so long that the engine took a snapshot by itself", l)
 	}
 	c.empty(site)
 	c.shorten()
@@ -132,13 +132,13 @@ func TestClusterShorten(t *testing.T) {
 			t.Errorf("the longest log of %s holds %d entries after it was shortened", s, l)
 		}
 	}
+	written, _ := stop()
 	c.start(site)
 	c.formed(site)
 	c.filled(site, n)
 	if l := c.longest(site); l > n/2 {
 		t.Errorf("the emptied site was given %d entries one by one", l)
 	}
-	written, _ := stop()
 	c.pour(c.sites[0], n, 300, 2)
 	c.shorten()
 	for s := range c.nodes {
