@@ -228,3 +228,48 @@ func TestWipeNothing(t *testing.T) {
 		t.Errorf("made: %v", err)
 	}
 }
+
+// What Check has found is not looked for again by Open, unless it is long ago. Meanwhile nobody else gets at the directory.
+func TestClusterCheckedOnce(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 1, nil)
+	site := c.sites[0]
+	c.fill(site, 0, 1, 60, damagedSize)
+	c.want(site, 0, 1, 60, damagedSize)
+	c.stopAll()
+	conf := c.conf[site]
+	check := func() *Checked {
+		t.Helper()
+		k, err := Check(conf.Dir, 1)
+		if err != nil || k.State != Formed {
+			t.Fatalf("checked: %+v, %v", k, err)
+		}
+		if _, err := Inspect(conf.Dir, 1); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("checked while it is locked: %v", err)
+		}
+		return k
+	}
+	flip := func() { // a bit in the first block of records, and back
+		edit(t, blocksOf(t, conf.Dir, 0)[0], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+	}
+	old := check()
+	old.at = old.at.Add(-2 * checkedFor)
+	flip()
+	conf.Checked = old
+	if j, err := Open(conf); !errors.Is(err, journal.ErrDamaged) {
+		t.Fatalf("checked long ago: opened %v, %v", j, err)
+	}
+	flip()
+	given := check()
+	if err := errors.Join(given.Close(), given.Close()); err != nil {
+		t.Errorf("closed twice: %v", err)
+	}
+	conf.Checked = given // has nothing to hand over
+	closed(t, open(t, conf))
+	conf.Checked = check()
+	flip()
+	closed(t, open(t, conf))
+	if _, err := Inspect(conf.Dir, 1); !errors.Is(err, journal.ErrDamaged) {
+		t.Errorf("the damage was not there to be found: %v", err)
+	}
+}
