@@ -186,7 +186,7 @@ func (d *drill) step(ctx context.Context, s step) (sound bool, err error) {
 	if s.late != nil {
 		s.fault = s.late(d.cluster.leaders(ctx))
 	}
-	in := &Incident{Name: s.fault.Name, Lost: len(s.fault.Lost), minority: s.fault.Minority(d.cfg.Sites)}
+	in := &Incident{Name: s.fault.Name, Lost: len(s.fault.Lost), slow: len(s.fault.Slow) > 0, minority: s.fault.Minority(d.cfg.Sites)}
 	if err := d.hurt(ctx, s, in); err != nil {
 		return false, err
 	}

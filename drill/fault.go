@@ -12,6 +12,7 @@ type Fault struct {
 	Name string // for reports: "burn busan"
 	Lost []int  // sites that nobody can reach between inject and heal
 	Wipe []int  // of these, the ones that lose their data
+	Slow []int  // sites that are there all the time, and work slowly: no write may wait for them for long
 
 	Measured bool // nothing is promised about time
 

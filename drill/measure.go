@@ -25,13 +25,14 @@ type Incident struct {
 
 	leaders  []string
 	minority bool
+	slow     bool // sites stayed and were slow: no pause may be long, not only the first
 	unhealed bool // the sites did not become well again within settleWithin
 }
 
 // Recovery is what an incident did to the writes of one partition.
 type Recovery struct {
 	Partition int           `json:"partition"`
-	Led       bool          `json:"led"`       // a lost site led it
+	Led       bool          `json:"led"`       // a lost or slow site led it
 	Known     bool          `json:"known"`     // whether it is known who led it
 	Back      time.Duration `json:"back_ns"`   // until a write that began after the loss was acknowledged
 	Gap       time.Duration `json:"gap_ns"`    // longest time between two acknowledgements while the site was away
@@ -43,6 +44,10 @@ func (in *Incident) String() string {
 		return fmt.Sprintf("%s: healed: %s", in.Name, in.HealedIn())
 	}
 	back, gap := in.worst()
+	if in.slow {
+		return fmt.Sprintf("%s: longest pause of writes %v in partitions that it led, %v in others; pause at the end %v", in.Name,
+			short(in.pauses()), short(gap), short(in.stall()))
+	}
 	return fmt.Sprintf("%s: writes back after %v (others paused %v), clients after %v, healed: %s, pause at the return %v", in.Name,
 		short(back), short(gap), short(longest(in.Clients)), in.HealedIn(), short(in.stall()))
 }
@@ -56,6 +61,16 @@ func (in *Incident) worst() (back, others time.Duration) {
 		}
 	}
 	return back, others
+}
+
+// pauses is the longest interruption of a partition that the lost or slow site led, or may have led.
+func (in *Incident) pauses() (longest time.Duration) {
+	for _, p := range in.Partitions {
+		if p.Led || !p.Known {
+			longest = max(longest, p.Gap)
+		}
+	}
+	return longest
 }
 
 // stall is the longest pause of writes while the sites came back.
@@ -85,7 +100,8 @@ func short(d time.Duration) time.Duration {
 // measure takes from the probes what an incident did, and finds what took too long.
 func (d *drill) measure(in *Incident, f *Fault) {
 	lost := map[string]bool{}
-	for _, i := range f.Lost {
+	hit := slices.Concat(f.Lost, f.Slow)
+	for _, i := range hit {
 		lost[d.cluster.Sites[i].Name] = true
 	}
 	now := d.rec.now()
@@ -103,7 +119,7 @@ func (d *drill) measure(in *Incident, f *Fault) {
 		in.Partitions = append(in.Partitions, r)
 	}
 	for _, r := range d.probes.readers {
-		if !slices.ContainsFunc(f.Lost, func(i int) bool { return d.cluster.Sites[i].URL() == r.home }) {
+		if !slices.ContainsFunc(hit, func(i int) bool { return d.cluster.Sites[i].URL() == r.home }) {
 			continue
 		}
 		took, ok := back(r.all(), in.At)
@@ -128,6 +144,9 @@ func (in *Incident) tooSlow(cfg Config) []string {
 	}
 	for _, p := range in.Partitions {
 		check(p.Back, cfg.WritesBack, "until partition %d took writes again it", p.Partition)
+		if in.slow {
+			check(p.Gap, cfg.WritesBack, "a pause of partition %d", p.Partition)
+		}
 		check(p.Return, cfg.Stall, "while the site came back a pause of partition %d", p.Partition)
 		if p.Known && !p.Led {
 			check(p.Gap, cfg.Interruption, "the interruption of partition %d, which the lost site did not lead,", p.Partition)

@@ -188,11 +188,11 @@ func (r *Report) tested(promise int) bool {
 	return true
 }
 
-// spread is over the losses of a minority, and the partitions that a lost site led (or may have led): the others hardly notice.
+// spread is over the losses of a minority (of sites, not of speed), and the partitions that a lost site led (or may have led): the others hardly notice.
 func spread(incidents []*Incident) *Spread {
 	var all []time.Duration
 	for _, in := range incidents {
-		if in.minority {
+		if in.minority && in.Lost > 0 {
 			for _, p := range in.Partitions {
 				if p.Led || !p.Known {
 					all = append(all, p.Back)

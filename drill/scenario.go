@@ -163,6 +163,7 @@ func scenarios() []scenario {
 		{name: "disk", sites: 1, needs: ownDisks, shows: "a full disk at one site; needs root", steps: func(p *planner) []step {
 			return p.each(fullDisk(p.site()))
 		}},
+		{name: "slowdisk", sites: 3, needs: ownDisks, shows: "the disk of a site that leads stands still again and again, then that of another; needs root", steps: slowDisks},
 		{name: "cuts", sites: 3, needs: ownNetworks, shows: "a site is cut off, two cannot see each other, one direction fails, links are slow; needs --netns",
 			steps: func(p *planner) []step {
 				a := p.site()

@@ -50,7 +50,7 @@ func TestSchedules(t *testing.T) {
 					if s.late != nil {
 						s.fault = s.late(nil)
 					}
-					if f := s.fault; f.inject == nil || f.heal == nil || len(f.Lost) == 0 != f.Measured || slices.Max(append(f.Lost, 0)) >= sites ||
+					if f := s.fault; f.inject == nil || f.heal == nil || len(f.Lost)+len(f.Slow) == 0 != f.Measured || slices.Max(append(f.Lost, 0)) >= sites ||
 						len(slices.Compact(slices.Sorted(slices.Values(f.Lost)))) != len(f.Lost) {
 						t.Errorf("%s: %+v", sc.name, f)
 					}
