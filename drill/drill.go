@@ -21,6 +21,7 @@ type drill struct {
 	rec     *recorder
 	cluster *Cluster
 
+	guests  *guests
 	load    *harness.Load
 	probes  *probes
 	contest *contest
@@ -43,11 +44,20 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	d := &drill{cfg: cfg, report: newReport(cfg), view: newView(out)}
+	if cfg.Against != nil {
+		err := d.against(ctx)
+		if !d.report.judged {
+			return nil, err
+		}
+		err = errors.Join(err, d.report.finish(cfg))
+		d.view.table(d.report)
+		return d.report, err
+	}
 	what, err := scenarioOf(cfg)
 	if err != nil {
 		return nil, err
 	}
-	d := &drill{cfg: cfg, report: newReport(cfg), view: newView(out)}
 	d.view.line("bongsu drill %s, seed %d: %s", cfg.Scenario, cfg.Seed, what.shows)
 	d.view.line("%s", caveat(cfg.Sites))
 	dir, err := d.directory()
@@ -98,13 +108,11 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 	if err := d.cluster.Start(ctx); err != nil {
 		return err
 	}
+	d.receive("", "password of a drill")
+	defer d.close()
 	if err := d.people(ctx); err != nil {
 		return err
 	}
-	defer d.close()
-	d.probes.start()
-	d.contest.start()
-	d.view.begin(d.rec)
 	defer d.view.end()
 	for _, s := range schedule(d.cfg, what) {
 		sound, err := d.step(ctx, s)
@@ -124,36 +132,45 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 	return d.judge(ctx)
 }
 
+// receive lets guests come, with names that begin with prefix.
+func (d *drill) receive(prefix, password string) {
+	d.rec = newRecorder(d.cluster.URLs())
+	d.guests = &guests{urls: d.cluster.URLs(), rec: d.rec, prefix: prefix, password: password}
+}
+
 // people makes everybody who uses the cluster, and puts the load on.
 func (d *drill) people(ctx context.Context) error {
-	urls := d.cluster.URLs()
-	st, err := d.cluster.Sites[0].Status(ctx)
-	if err != nil {
-		return fmt.Errorf("drill: status: %w", err)
+	var err error
+	write, read := writePause, readPause
+	if d.cfg.Against != nil {
+		write, read = modestWritePause, modestReadPause
 	}
-	d.rec = newRecorder(urls)
-	if d.probes, err = newProbes(ctx, urls, len(st.Partitions), d.rec); err != nil {
+	if d.probes, err = newProbes(ctx, d.guests, d.cluster.partitions(ctx), write, read); err != nil {
 		return err
 	}
-	d.contest, err = newContest(ctx, urls, d.cfg.Seed, d.rec, func(i int) bool { return d.cluster.Sites[i].Up() })
+	d.contest, err = newContest(ctx, d.guests, d.cfg.Seed, func(i int) bool { return d.cluster.Sites[i].Up() })
 	if err != nil {
 		return err
 	}
+	urls := d.guests.urls
 	d.moving = movers{urls: urls}
 	mean := time.Duration(float64(users) / d.cfg.Rate * float64(time.Second))
 	d.load, err = harness.NewLoad(ctx, urls[0], harness.LoadConfig{Users: users, Rooms: rooms, Seed: d.cfg.Seed,
-		Pause: 2 * mean, Client: d.client})
+		Pause: 2 * mean, Client: d.client, Prefix: d.guests.prefix, Password: d.guests.password})
 	if err != nil {
 		return fmt.Errorf("drill: load: %w", err)
 	}
 	d.moving.start(d.cfg.Seed)
+	d.probes.start()
+	d.contest.start()
+	d.view.begin(d.rec)
 	return nil
 }
 
 // client makes a user of the load, at home at one of the sites.
 func (d *drill) client(string) *harness.Client {
 	urls := d.moving.urls
-	c, rt, err := newRoamer(urls, urls[d.moving.count()%len(urls)], d.rec)
+	c, rt, err := d.guests.client(urls[d.moving.count()%len(urls)])
 	if err != nil {
 		panic(err) // the cluster's own addresses are base URLs
 	}
@@ -295,15 +312,22 @@ func (d *drill) judge(ctx context.Context) error {
 	d.load.Stop()
 	d.probes.halt()
 	d.contest.end()
-	if err := d.cluster.Settle(ctx); err != nil {
+	here := d.cluster
+	if d.cfg.Against != nil {
+		here = here.living()
+	}
+	if err := here.Settle(ctx); err != nil {
 		d.find(5, "slow: at the end "+err.Error())
 	}
 	d.report.calls = d.rec.all()
-	findings := d.findings(ctx)
+	findings := d.findings(ctx, here)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	for _, s := range d.cluster.Sites {
+		if s.Log == "" {
+			continue // somebody else's
+		}
 		complaints, err := s.complaints()
 		if err != nil {
 			return err
@@ -322,16 +346,20 @@ func (d *drill) judge(ctx context.Context) error {
 // judgeWithin bounds the reading of everything at every site.
 const judgeWithin = 5 * time.Minute
 
-// findings are those of all checks that ask the sites.
-func (d *drill) findings(ctx context.Context) []string {
+// findings are those of all checks that ask the sites, which here has.
+func (d *drill) findings(ctx context.Context, here *Cluster) []string {
 	ctx, cancel := context.WithTimeout(ctx, judgeWithin)
 	defer cancel()
 	var findings []string
-	findings = append(findings, d.load.Judge(ctx, d.cluster.URLs()...)...)
-	findings = append(findings, d.probes.judge(ctx)...)
-	findings = append(findings, d.contest.judge(ctx)...)
-	findings = append(findings, d.cluster.compareDigests(ctx)...)
-	for _, s := range d.cluster.Sites {
+	findings = append(findings, d.load.Judge(ctx, here.URLs()...)...)
+	findings = append(findings, d.probes.judge(ctx, here.URLs())...)
+	findings = append(findings, d.contest.judge(ctx, here.URLs())...)
+	telling := here.telling()
+	if d.report.opaque = len(telling.Sites) == 0; d.report.opaque {
+		return findings
+	}
+	findings = append(findings, telling.compareDigests(ctx)...)
+	for _, s := range telling.Sites {
 		st, err := s.Status(ctx)
 		if err != nil {
 			findings = append(findings, fmt.Sprintf("refused: status of %s: %v", s.Name, err))
