@@ -25,6 +25,7 @@ type drill struct {
 	load    *harness.Load
 	probes  *probes
 	contest *contest
+	crowd   *crowd // or nil
 	moving  movers
 }
 
@@ -110,6 +111,11 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 	}
 	d.receive("", "password of a drill")
 	defer d.close()
+	if what.crowd {
+		if err := d.assemble(ctx); err != nil {
+			return err
+		}
+	}
 	if err := d.people(ctx); err != nil {
 		return err
 	}
@@ -136,6 +142,19 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 func (d *drill) receive(prefix, password string) {
 	d.rec = newRecorder(d.cluster.URLs())
 	d.guests = &guests{urls: d.cluster.URLs(), rec: d.rec, prefix: prefix, password: password}
+}
+
+// assemble makes the crowd.
+func (d *drill) assemble(ctx context.Context) (err error) {
+	n := crowdSize
+	if d.cfg.Short {
+		n = crowdSizeShort
+	}
+	d.view.line("a crowd of %d clients comes", n)
+	if d.crowd, err = newCrowd(ctx, d.guests, n); err == nil {
+		d.crowd.start()
+	}
+	return err
 }
 
 // people makes everybody who uses the cluster, and puts the load on.
@@ -186,6 +205,9 @@ func (d *drill) close() {
 	}
 	if d.contest != nil {
 		d.contest.close()
+	}
+	if d.crowd != nil {
+		d.crowd.close()
 	}
 	if d.probes != nil {
 		d.probes.close()
@@ -255,6 +277,7 @@ func (d *drill) hurt(ctx context.Context, s step, in *Incident) error {
 		}
 	}
 	in.leaders = d.cluster.leaders(ctx)
+	in.moved = d.crowd.at(lost)
 	in.At = d.rec.now()
 	d.view.line("%s", s.fault.Name)
 	if err := s.fault.inject(ctx, d.cluster); err != nil {
@@ -262,6 +285,13 @@ func (d *drill) hurt(ctx context.Context, s step, in *Incident) error {
 	}
 	if err := d.pass(ctx, s.hold); err != nil {
 		return err
+	}
+	if s.fault.Rush > 0 {
+		d.view.line("%s: %d times as much is written", s.fault.Name, rushTimes)
+		var err error
+		if in.Rush, err = d.crowd.rush(ctx, rushTimes*d.cfg.Rate, s.fault.Rush); err != nil {
+			return err
+		}
 	}
 	if in.minority {
 		if err := d.untilBack(ctx, in.At); err != nil {
@@ -312,6 +342,9 @@ func (d *drill) judge(ctx context.Context) error {
 	d.load.Stop()
 	d.probes.halt()
 	d.contest.end()
+	if d.crowd != nil {
+		d.crowd.end()
+	}
 	here := d.cluster
 	if d.cfg.Against != nil {
 		here = here.living()
@@ -354,6 +387,9 @@ func (d *drill) findings(ctx context.Context, here *Cluster) []string {
 	findings = append(findings, d.load.Judge(ctx, here.URLs()...)...)
 	findings = append(findings, d.probes.judge(ctx, here.URLs())...)
 	findings = append(findings, d.contest.judge(ctx, here.URLs())...)
+	if d.crowd != nil {
+		findings = append(findings, d.crowd.judge(ctx, here.URLs())...)
+	}
 	telling := here.telling()
 	if d.report.opaque = len(telling.Sites) == 0; d.report.opaque {
 		return findings

@@ -28,16 +28,23 @@ const signOfLife = 700 * time.Millisecond
 
 // client makes a client that knows all sites and begins at one of them. It has no account yet.
 func (g *guests) client(home string) (*harness.Client, *roam.Transport, error) {
-	rt, err := roam.New(roam.Config{Sites: g.urls, SignOfLife: signOfLife, RaceEvery: time.Hour, MaxPause: 300 * time.Millisecond,
+	c, rt, err := g.roamer(home, signOfLife)
+	if err == nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.all = append(g.all, c)
+	}
+	return c, rt, err
+}
+
+// roamer is client, with another patience. It is not remembered.
+func (g *guests) roamer(home string, patience time.Duration) (*harness.Client, *roam.Transport, error) {
+	rt, err := roam.New(roam.Config{Sites: g.urls, SignOfLife: patience, RaceEvery: time.Hour, MaxPause: 300 * time.Millisecond,
 		Observe: g.rec.observe})
 	if err != nil {
 		return nil, nil, err
 	}
-	c := harness.NewClientOver(g.urls[0], rt)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.all = append(g.all, c)
-	return c, rt, rt.Move(home)
+	return harness.NewClientOver(g.urls[0], rt), rt, rt.Move(home)
 }
 
 // register makes a client with an account.

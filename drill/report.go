@@ -211,6 +211,11 @@ func spread(incidents []*Incident) *Spread {
 			}
 		}
 	}
+	return spreadOf(all)
+}
+
+// spreadOf is nil of nothing. It sorts.
+func spreadOf(all []time.Duration) *Spread {
 	if len(all) == 0 {
 		return nil
 	}
