@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bongsu/drill/wan"
+	"bongsu/freeport"
 	"bongsu/harness"
 )
 
@@ -100,7 +101,7 @@ func (c *Cluster) place(i int) (host string, port int, err error) {
 	if c.wan != nil {
 		return c.wan.Addr(i), wanPort, nil
 	}
-	port, err = harness.FreePorts(portsPerSite)
+	port, err = freeport.Ports(portsPerSite)
 	return "127.0.0.1", port, err
 }
 
