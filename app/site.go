@@ -29,6 +29,9 @@ type site struct {
 	replica  atomic.Pointer[replica.Replica] // nil until it is open
 }
 
+// maxBody is the longest body on a link, in bytes, where uploads are not longer: backups of a site's state, with room to spare.
+const maxBody = 1 << 30
+
 // openSite opens the links to the other sites, and lets the journal join theirs in the background.
 func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	st := &site{}
@@ -45,7 +48,8 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	}
 	st.until = credentials.Until
 	st.link, err = link.Open(link.Config{Site: s.cfg.Site, Cluster: c.ID, Version: obs.ReadBuild().String(),
-		Listen: c.LinkListen, Peers: st.settings.Peers(), Credentials: credentials, Clock: s.clock, Log: s.log})
+		Listen: c.LinkListen, Peers: st.settings.Peers(), Credentials: credentials,
+		MaxBody: max(int64(s.cfg.API.MaxUpload), maxBody), Clock: s.clock, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -61,7 +65,7 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	j := join(cfg.Partitions, func(ctx context.Context) (*jet.Journal, error) { return s.enter(ctx, data.boot, cfg) }, s.fail)
 	s.journal = j
 	s.onClose(j.Close)
-	s.watchStanding()
+	s.watchStanding(j)
 	return nil
 }
 
@@ -104,8 +108,17 @@ func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.J
 // standingEvery is how often a site looks whether it may still take part.
 const standingEvery = 500 * time.Millisecond
 
-// watchStanding ends the server when another process has taken this site's place.
-func (s *Server) watchStanding() {
+// standing is why this site cannot go on as it is, or nil: another process has taken its place, or its journal turned out to be
+// damaged, which is found and healed when the server is opened anew.
+func (st *site) standing(j engine) error {
+	if err := j.Refusing(); errors.Is(err, journal.ErrDamaged) {
+		return fmt.Errorf("%w: %w", errReopen, err)
+	}
+	return st.member.Err()
+}
+
+// watchStanding ends the server when this site cannot go on.
+func (s *Server) watchStanding(j engine) {
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -116,7 +129,7 @@ func (s *Server) watchStanding() {
 			case <-stop:
 				return
 			case <-tick.C:
-				if err := s.site.member.Err(); err != nil {
+				if err := s.site.standing(j); err != nil {
 					s.fail(err)
 					return
 				}

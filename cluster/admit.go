@@ -17,8 +17,6 @@ func (m *Member) Admit(ctx context.Context, s State) error {
 		next := decide(v)
 		var err error
 		switch next.do {
-		case refuse:
-			return fmt.Errorf("cluster: %s", next.words)
 		case open:
 			err = m.join(ctx, v, false)
 		case found:
@@ -52,7 +50,7 @@ func (m *Member) Admit(ctx context.Context, s State) error {
 func (m *Member) look(ctx context.Context) view {
 	rec := m.mem.now()
 	m.mu.Lock()
-	v := view{self: m.cfg.Site, sites: m.cfg.Sites, state: m.state, epoch: m.cfg.Epoch, rec: rec, peers: map[string]hello{},
+	v := view{self: m.cfg.Site, sites: m.cfg.Sites, state: m.state, rec: rec, peers: map[string]hello{},
 		missing: map[string]string{}}
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)

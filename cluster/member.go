@@ -30,13 +30,12 @@ const (
 	barrierTimeout = 8 * time.Second
 )
 
-// Config says what a Member is made of. All but Epoch and Log are required.
+// Config says what a Member is made of. All but Log are required.
 type Config struct {
 	Link  *link.Link
 	Site  string
 	Sites []string // all, this one included
 	Dir   string   // the site's data directory, which exists
-	Epoch uint64   // raised by a recovery of the whole cluster
 	Boot  uint64   // number of this run: above that of every earlier run of this directory, and on stable storage
 
 	// RaiseBoot takes and keeps another number for this run, above the given one. It is called by Admit when this site's former

@@ -38,7 +38,6 @@ type site struct {
 	name, dir string
 	boot      uint64 // kept in the data directory
 	state     State  // of the journal directory
-	epoch     uint64
 	wipes     int
 	fill      chan struct{} // when not nil, the engine is complete when it is closed
 
@@ -124,7 +123,7 @@ func (s *site) run(l *link.Link) {
 	s.w.t.Helper()
 	s.boot = (s.boot>>16+1)<<16 | rand.Uint64N(1<<16)
 	var err error
-	s.member, err = Open(Config{Link: l, Site: s.name, Sites: s.w.names, Dir: s.dir, Boot: s.boot, Epoch: s.epoch,
+	s.member, err = Open(Config{Link: l, Site: s.name, Sites: s.w.names, Dir: s.dir, Boot: s.boot,
 		RaiseBoot: func(above uint64) (uint64, error) { s.boot = (above>>16 + 1) << 16; return s.boot, nil },
 		Wipe: func() error {
 			s.w.mu.Lock()
@@ -523,27 +522,6 @@ func TestStaleCopyFoundLate(t *testing.T) {
 	w.settle()
 	if seoul.wipes != 1 {
 		t.Errorf("emptied %d times", seoul.wipes)
-	}
-}
-
-func TestOlderEpochIsRefused(t *testing.T) {
-	_, _, _, seoul := founded(t)
-	seoul.kill()
-	for _, name := range []string{"busan", "chuncheon"} {
-		s := seoul.w.sites[name]
-		s.kill()
-		s.epoch = 1
-		s.start()
-	}
-	seoul.start()
-	err := <-seoul.admitted
-	seoul.admitted <- err
-	if err == nil || !strings.Contains(err.Error(), "was recovered with epoch 1") || !strings.Contains(err.Error(), "move its data directory away") {
-		t.Error(err)
-	}
-	// It asks, and what it says is not taken.
-	if err := seoul.member.exchange(t.Context(), "busan", record{}); err == nil || !strings.Contains(err.Error(), "site busan is of epoch 1, and seoul of epoch 0") {
-		t.Error(err)
 	}
 }
 

@@ -20,7 +20,6 @@ const (
 
 // hello is what a site says of itself and remembers of others. It travels as JSON.
 type hello struct {
-	Epoch   uint64            `json:"epoch"`
 	State   State             `json:"state"`
 	Founded bool              `json:"founded"` // knows that the cluster has been complete once
 	Running bool              `json:"running"` // its journal is open and answers barriers
@@ -33,7 +32,6 @@ type view struct {
 	self    string
 	sites   []string // all, self included
 	state   State
-	epoch   uint64
 	rec     record            // what this directory remembers
 	peers   map[string]hello  // those that answered
 	missing map[string]string // those that did not, and why
@@ -44,7 +42,6 @@ type verb int
 
 const (
 	wait    verb = iota // ask again later
-	refuse              // give up: an operator must act
 	open                // open the routes with the journal as it is
 	found               // open the routes with an empty journal: the cluster is new
 	barrier             // have the given peers pass a barrier, then open the routes with an empty journal
@@ -99,9 +96,6 @@ func (v view) lost() string {
 
 // decide is the rule of admission. docs/adr/0022-admission.md shows that it loses no acknowledged record.
 func decide(v view) step {
-	if s, older := v.otherEpoch(); older {
-		return s
-	}
 	why := v.lost()
 	switch {
 	case why == "":
@@ -113,21 +107,6 @@ func decide(v view) step {
 		return v.begin()
 	}
 	return v.refill(why)
-}
-
-// otherEpoch drops the answers of sites of an older epoch, and refuses to go on if this site itself is of one.
-func (v view) otherEpoch() (s step, older bool) {
-	for _, site := range sorted(v.peers) {
-		switch h := v.peers[site]; {
-		case h.Epoch > v.epoch:
-			return step{do: refuse, words: fmt.Sprintf("the cluster was recovered with epoch %d, as site %s says, and this site's data is of "+
-				"epoch %d: move its data directory away and start it empty, it will be filled by the others", h.Epoch, site, v.epoch)}, true
-		case h.Epoch < v.epoch:
-			delete(v.peers, site)
-			v.missing[site] = fmt.Sprintf("it is of epoch %d, before the recovery: its data directory must be moved away", h.Epoch)
-		}
-	}
-	return step{}, false
 }
 
 // everFounded reports whether the cluster has been complete once, so that records may have been acknowledged.

@@ -19,7 +19,6 @@ func TestDecide(t *testing.T) {
 	refilling := change(up, func(h *hello) { h.State = Forming })
 	newer := change(up, func(h *hello) { h.Boots["seoul"] = 5 << 16 })
 	older := change(up, func(h *hello) { h.Ages = map[string]uint64{"seoul": 7} })
-	epoch := func(h hello, n uint64) hello { h.Epoch = n; return h }
 	three, five := []string{"busan", "chuncheon", "seoul"}, []string{"busan", "chuncheon", "daegu", "jeju", "seoul"}
 	type peers = map[string]hello
 	for name, c := range map[string]struct {
@@ -27,39 +26,37 @@ func TestDecide(t *testing.T) {
 		want  verb
 		words string // all of these, separated by |
 	}{
-		"restart":                      {view{state: Formed, peers: peers{"busan": starting}}, open, ""},
-		"restart after power loss":     {view{state: Formed, peers: peers{"busan": starting, "chuncheon": starting}}, open, ""},
-		"alone":                        {view{state: Formed, missing: map[string]string{"busan": "no route"}}, wait, "a majority of the sites is needed: waiting for busan (no route), chuncheon"},
-		"restart while forming":        {view{state: Forming, peers: peers{"busan": forming}}, open, ""},
-		"new":                          {view{state: Empty, peers: peers{"busan": empty, "chuncheon": empty}}, found, ""},
-		"new, others are ahead":        {view{state: Empty, peers: peers{"busan": forming, "chuncheon": empty}}, found, ""},
-		"new, one is missing":          {view{state: Empty, peers: peers{"busan": empty}}, wait, "a new cluster begins when all its sites are there: waiting for chuncheon"},
-		"new, one is starting":         {view{state: Empty, peers: peers{"busan": empty, "chuncheon": {}}}, wait, "waiting for chuncheon (it is starting)"},
-		"burned":                       {view{state: Empty, peers: peers{"busan": up, "chuncheon": up}}, barrier, "this site has no journal"},
-		"burned, founded unknown":      {view{state: Empty, peers: peers{"busan": {State: Formed, Running: true}, "chuncheon": forming}}, wait, "waiting for chuncheon (it has not all of the journal yet)"},
-		"burned, one of two":           {view{state: Empty, peers: peers{"busan": up}}, wait, "both other sites are needed until this one has caught up: waiting for chuncheon"},
-		"burned, other starts":         {view{state: Empty, peers: peers{"busan": up, "chuncheon": starting}}, wait, "waiting for chuncheon (it does not take part yet)"},
-		"burned while one refills":     {view{state: Empty, peers: peers{"busan": up, "chuncheon": refilling}}, wait, "waiting for chuncheon (it has not all of the journal yet)"},
-		"burned, all know, all empty":  {view{state: Empty, rec: record{Founded: true}, peers: peers{"busan": empty, "chuncheon": empty}}, wait, "no majority is left|must be recovered"},
-		"two burned":                   {view{state: Empty, peers: peers{"busan": up, "chuncheon": empty}}, wait, "no majority is left that knows all|waiting for chuncheon (it has no journal)"},
-		"damaged":                      {view{state: Damaged, peers: peers{"busan": up, "chuncheon": up}}, barrier, "damaged"},
-		"all damaged":                  {view{state: Damaged, peers: peers{"busan": damaged, "chuncheon": damaged}}, wait, "no majority is left|busan (its journal is damaged)"},
-		"damaged before it began":      {view{state: Damaged, peers: peers{"busan": forming, "chuncheon": empty}}, found, ""},
-		"stale":                        {view{state: Formed, rec: record{Admitted: boot3}, peers: peers{"busan": newer, "chuncheon": up}}, barrier, "it took part last in run 3, and a site remembers run 5"},
-		"stale, one of two":            {view{state: Formed, rec: record{Admitted: boot3}, peers: peers{"busan": newer}}, wait, "stale copy|both other sites are needed"},
-		"stale, same number":           {view{state: Formed, rec: record{Admitted: boot3 - 1}, peers: peers{"busan": up, "chuncheon": up}}, barrier, "stale copy"},
-		"a copy of the last run":       {view{state: Formed, rec: record{Age: 6}, peers: peers{"busan": up, "chuncheon": older}}, barrier, "when the site had counted to 6, and a site remembers that it counted to 7"},
-		"stale, told by gossip":        {view{state: Formed, rec: record{Boots: map[string]uint64{"seoul": 5 << 16}}, peers: peers{"busan": starting}}, wait, "stale copy"},
-		"stale, found out late":        {view{state: Formed, rec: record{Stale: true}, peers: peers{"busan": up, "chuncheon": up}}, barrier, "stale copy"},
-		"all stale copies":             {view{state: Formed, rec: record{Admitted: 1}, peers: peers{"busan": starting, "chuncheon": starting}}, wait, "both other sites"},
-		"stale, others new":            {view{state: Formed, rec: record{Stale: true}, peers: peers{"busan": empty, "chuncheon": empty}}, wait, "no majority is left"},
-		"older epoch":                  {view{state: Formed, epoch: 1, peers: peers{"busan": epoch(up, 2)}}, refuse, "recovered with epoch 2, as site busan says, and this site's data is of epoch 1: move"},
-		"others are of an older epoch": {view{state: Formed, epoch: 2, peers: peers{"busan": epoch(up, 1), "chuncheon": epoch(up, 1)}}, wait, "waiting for busan (it is of epoch 1"},
-		"one of five":                  {view{sites: five, state: Formed, peers: peers{"busan": up}}, wait, "waiting for chuncheon, daegu, jeju"},
-		"two of five":                  {view{sites: five, state: Formed, peers: peers{"busan": up, "jeju": starting}}, open, ""},
-		"burned of five, two answer":   {view{sites: five, state: Empty, peers: peers{"busan": up, "jeju": up}}, wait, "3 of the other sites are needed|waiting for chuncheon, daegu"},
-		"burned of five, three":        {view{sites: five, state: Empty, peers: peers{"busan": up, "jeju": up, "daegu": up, "chuncheon": empty}}, barrier, ""},
-		"burned of five, two more":     {view{sites: five, state: Empty, peers: peers{"busan": up, "jeju": up, "daegu": damaged, "chuncheon": empty}}, wait, "no majority is left"},
+		"restart":                     {view{state: Formed, peers: peers{"busan": starting}}, open, ""},
+		"restart after power loss":    {view{state: Formed, peers: peers{"busan": starting, "chuncheon": starting}}, open, ""},
+		"alone":                       {view{state: Formed, missing: map[string]string{"busan": "no route"}}, wait, "a majority of the sites is needed: waiting for busan (no route), chuncheon"},
+		"restart while forming":       {view{state: Forming, peers: peers{"busan": forming}}, open, ""},
+		"new":                         {view{state: Empty, peers: peers{"busan": empty, "chuncheon": empty}}, found, ""},
+		"new, others are ahead":       {view{state: Empty, peers: peers{"busan": forming, "chuncheon": empty}}, found, ""},
+		"new, one is missing":         {view{state: Empty, peers: peers{"busan": empty}}, wait, "a new cluster begins when all its sites are there: waiting for chuncheon"},
+		"new, one is starting":        {view{state: Empty, peers: peers{"busan": empty, "chuncheon": {}}}, wait, "waiting for chuncheon (it is starting)"},
+		"burned":                      {view{state: Empty, peers: peers{"busan": up, "chuncheon": up}}, barrier, "this site has no journal"},
+		"burned, founded unknown":     {view{state: Empty, peers: peers{"busan": {State: Formed, Running: true}, "chuncheon": forming}}, wait, "waiting for chuncheon (it has not all of the journal yet)"},
+		"burned, one of two":          {view{state: Empty, peers: peers{"busan": up}}, wait, "both other sites are needed until this one has caught up: waiting for chuncheon"},
+		"burned, other starts":        {view{state: Empty, peers: peers{"busan": up, "chuncheon": starting}}, wait, "waiting for chuncheon (it does not take part yet)"},
+		"burned while one refills":    {view{state: Empty, peers: peers{"busan": up, "chuncheon": refilling}}, wait, "waiting for chuncheon (it has not all of the journal yet)"},
+		"burned, all know, all empty": {view{state: Empty, rec: record{Founded: true}, peers: peers{"busan": empty, "chuncheon": empty}}, wait, "no majority is left|must be recovered"},
+		"two burned":                  {view{state: Empty, peers: peers{"busan": up, "chuncheon": empty}}, wait, "no majority is left that knows all|waiting for chuncheon (it has no journal)"},
+		"damaged":                     {view{state: Damaged, peers: peers{"busan": up, "chuncheon": up}}, barrier, "damaged"},
+		"all damaged":                 {view{state: Damaged, peers: peers{"busan": damaged, "chuncheon": damaged}}, wait, "no majority is left|busan (its journal is damaged)"},
+		"damaged before it began":     {view{state: Damaged, peers: peers{"busan": forming, "chuncheon": empty}}, found, ""},
+		"stale":                       {view{state: Formed, rec: record{Admitted: boot3}, peers: peers{"busan": newer, "chuncheon": up}}, barrier, "it took part last in run 3, and a site remembers run 5"},
+		"stale, one of two":           {view{state: Formed, rec: record{Admitted: boot3}, peers: peers{"busan": newer}}, wait, "stale copy|both other sites are needed"},
+		"stale, same number":          {view{state: Formed, rec: record{Admitted: boot3 - 1}, peers: peers{"busan": up, "chuncheon": up}}, barrier, "stale copy"},
+		"a copy of the last run":      {view{state: Formed, rec: record{Age: 6}, peers: peers{"busan": up, "chuncheon": older}}, barrier, "when the site had counted to 6, and a site remembers that it counted to 7"},
+		"stale, told by gossip":       {view{state: Formed, rec: record{Boots: map[string]uint64{"seoul": 5 << 16}}, peers: peers{"busan": starting}}, wait, "stale copy"},
+		"stale, found out late":       {view{state: Formed, rec: record{Stale: true}, peers: peers{"busan": up, "chuncheon": up}}, barrier, "stale copy"},
+		"all stale copies":            {view{state: Formed, rec: record{Admitted: 1}, peers: peers{"busan": starting, "chuncheon": starting}}, wait, "both other sites"},
+		"stale, others new":           {view{state: Formed, rec: record{Stale: true}, peers: peers{"busan": empty, "chuncheon": empty}}, wait, "no majority is left"},
+		"one of five":                 {view{sites: five, state: Formed, peers: peers{"busan": up}}, wait, "waiting for chuncheon, daegu, jeju"},
+		"two of five":                 {view{sites: five, state: Formed, peers: peers{"busan": up, "jeju": starting}}, open, ""},
+		"burned of five, two answer":  {view{sites: five, state: Empty, peers: peers{"busan": up, "jeju": up}}, wait, "3 of the other sites are needed|waiting for chuncheon, daegu"},
+		"burned of five, three":       {view{sites: five, state: Empty, peers: peers{"busan": up, "jeju": up, "daegu": up, "chuncheon": empty}}, barrier, ""},
+		"burned of five, two more":    {view{sites: five, state: Empty, peers: peers{"busan": up, "jeju": up, "daegu": damaged, "chuncheon": empty}}, wait, "no majority is left"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := c.v

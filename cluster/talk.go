@@ -40,7 +40,7 @@ func (m *Member) register() {
 func (m *Member) hello() hello {
 	rec := m.mem.now()
 	m.mu.Lock()
-	h := hello{Epoch: m.cfg.Epoch, State: m.state, Founded: rec.Founded, Running: m.engine != nil, Boots: rec.Boots, Ages: rec.Ages}
+	h := hello{State: m.state, Founded: rec.Founded, Running: m.engine != nil, Boots: rec.Boots, Ages: rec.Ages}
 	e := m.engine
 	m.mu.Unlock()
 	if e != nil && e.SeenBoot != nil {
@@ -65,11 +65,6 @@ func (m *Member) answerBoots(w http.ResponseWriter, r *http.Request) {
 	var told hello
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxMessage)).Decode(&told); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	if told.Epoch != m.cfg.Epoch {
-		http.Error(w, fmt.Sprintf("site %s is of epoch %d, and %s of epoch %d", m.cfg.Site, m.cfg.Epoch, link.From(r.Context()), told.Epoch),
-			http.StatusConflict)
 		return
 	}
 	before := m.hello()
@@ -168,7 +163,7 @@ func (m *Member) exchange(ctx context.Context, site string, rec record) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var before hello
-	if err := m.tell(ctx, site, pathBoots, hello{Epoch: m.cfg.Epoch, Founded: rec.Founded, Boots: rec.Boots, Ages: rec.Ages}, &before); err != nil {
+	if err := m.tell(ctx, site, pathBoots, hello{Founded: rec.Founded, Boots: rec.Boots, Ages: rec.Ages}, &before); err != nil {
 		return err
 	}
 	if err := m.note(before); err != nil {

@@ -76,8 +76,10 @@ func TestClusterHoleSeen(t *testing.T) {
 	defer m.close()
 	now := time.Now()
 	sound := sight{here: true, current: true, leader: "seoul", first: 1, last: 9}
-	hole, short, behind := sound, sound, sound
+	hole, filling, leading, short, behind := sound, sound, sound, sound, sound
 	hole.missing = 1
+	filling.missing, filling.current = 1, false
+	leading.missing, leading.leader = 1, "busan"
 	short.last = 5
 	behind.last, behind.current = 5, false
 	if err := m.acked(0, 9); err != nil {
@@ -91,14 +93,18 @@ func TestClusterHoleSeen(t *testing.T) {
 		bad   bool
 	}{
 		{name: "sound", first: sound, then: sound, later: time.Hour},
-		{name: "hole", first: sound, then: hole, bad: true},
+		{name: "hole for a moment", first: hole, then: hole, later: holeFor / 2},
+		{name: "hole for good", first: hole, then: hole, later: 2 * holeFor, bad: true},
+		{name: "hole and then not", first: hole, then: sound, later: time.Hour},
+		{name: "hole while it is filled", first: filling, then: filling, later: time.Hour},
+		{name: "leads with a hole", first: sound, then: leading, bad: true},
 		{name: "no replica yet", first: sight{}, then: sight{}, later: time.Hour},
 		{name: "behind", first: behind, then: behind, later: time.Hour},
 		{name: "short for a moment", first: short, then: short, later: shortFor / 2},
 		{name: "short for good", first: short, then: short, later: 2 * shortFor, bad: true},
 		{name: "short and then not", first: short, then: sound, later: 2 * shortFor},
 	} {
-		w := newWatcher(nil, m, 1)
+		w := newWatcher(nil, "busan", m, 1)
 		if err := w.check([]sight{c.first}, now); err != nil {
 			t.Errorf("%s: at first: %v", c.name, err)
 		}

@@ -1,6 +1,9 @@
 package jet
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
 
 	"bongsu/journal"
@@ -35,6 +38,46 @@ func TestClusterTrim(t *testing.T) {
 	for _, s := range c.sites {
 		c.want(s, 0, first, n+5, damagedSize)
 	}
+}
+
+// The journal is trimmed while an emptied site is being filled with it. What was trimmed in between never comes to that site, which is no damage.
+func TestClusterTrimWhileFilling(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 1, nil)
+	const n, size = 3000, 4000 // three times what is on its way to the site at a time
+	other, site := c.sites[0], c.sites[2]
+	var all sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for from := 1; from <= n; from += n / 10 { // in any order within a tenth
+		for i := from; i < from+n/10; i++ {
+			all.Go(func() {
+				if _, err := c.nodes[other].Append(ctx, 0, fmt.Sprint(i), sample(0, i, size)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	c.stop(site)
+	if err := Wipe(c.conf[site].Dir); err != nil {
+		t.Fatal(err)
+	}
+	c.start(site)
+	j := c.nodes[site]
+	for trimmed := journal.Position(0); trimmed < n-100; {
+		c.until("more is there", func() bool { return j.Stored(0) > trimmed })
+		trimmed = min(n-100, j.Stored(0)+n/2)
+		if err := c.nodes[other].Trim(limit(t), 0, trimmed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.formed(site)
+	c.until("the site has all that is left", func() bool {
+		f, l, err := j.Bounds(limit(t), 0)
+		return err == nil && f == n-100 && l == n
+	})
+	c.until("it can append", func() bool { return j.Refusing() == nil })
 }
 
 // A cluster that continues another begins where it was told, also after a restart and for a site that comes back empty.

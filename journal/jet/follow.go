@@ -201,7 +201,7 @@ func (j *Journal) missing(ctx context.Context, e *engine, p journal.Partition, p
 	if pos < first {
 		return journal.ErrTrimmed
 	}
-	if j.cfg.Cluster != nil && (pos > last || j.seen(p).missing == 0) {
+	if own := j.seen(p); j.cfg.Cluster != nil && (pos > last || own.missing == 0 || !own.current) {
 		return errAgain // another site has answered; what it lacks is its own affair, and this site's replica will have it
 	}
 	msg, err := e.get(ctx, j.cfg, p, pos)

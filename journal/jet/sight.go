@@ -88,7 +88,7 @@ func (j *Journal) watch() {
 			continue
 		}
 		if w == nil || w.e != e {
-			w = newWatcher(e, j.marks, len(seen))
+			w = newWatcher(e, j.cfg.ServerName, j.marks, len(seen))
 		}
 		if err := w.check(seen, time.Now()); err != nil && !j.cfg.Unchecked {
 			e.fail(err)
@@ -111,17 +111,23 @@ func (j *Journal) present() *engine {
 // hole.
 type watcher struct {
 	e     *engine
+	site  string
 	marks *marks
 	short []time.Time // since when a partition that has a leader ends before what was committed here
+	holes []time.Time // since when one that is current has a hole
 }
 
-func newWatcher(e *engine, m *marks, n int) *watcher {
-	return &watcher{e: e, marks: m, short: make([]time.Time, n)}
+func newWatcher(e *engine, site string, m *marks, n int) *watcher {
+	return &watcher{e: e, site: site, marks: m, short: make([]time.Time, n), holes: make([]time.Time, n)}
 }
 
 // shortFor is how long a partition may lack what was committed here, though it has a leader and seems current: a started engine
 // cuts the records back to its snapshot and makes the rest again from its books, up to what a new leader has committed anew.
 const shortFor = 10 * time.Second
+
+// holeFor is how long a replica that is current, and does not lead, may have a hole. While one is being filled, records that its
+// source trims in between never come: a hole is there, below where the journal will begin, until the trimming itself is applied.
+const holeFor = 2 * time.Second
 
 // check returns ErrDamaged when records are missing.
 func (w *watcher) check(seen []sight, now time.Time) error {
@@ -130,8 +136,13 @@ func (w *watcher) check(seen []sight, now time.Time) error {
 		if !s.here {
 			continue
 		}
-		if s.missing != 0 {
+		switch {
+		case s.missing == 0 || !s.current:
+			w.holes[i] = time.Time{}
+		case s.leader == w.site || !w.holes[i].IsZero() && now.Sub(w.holes[i]) > holeFor:
 			return damaged(p, s.first, "the engine lacks %d of the records from there to %d", s.missing, s.last)
+		case w.holes[i].IsZero():
+			w.holes[i] = now
 		}
 		acked, _ := w.marks.of(p)
 		switch {
