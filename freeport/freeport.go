@@ -8,6 +8,7 @@
 package freeport
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -75,7 +76,7 @@ func (p *pool) block() error {
 	for _, b := range rand.Perm(blocks) {
 		first := lowest + b*blockSize
 		var ln net.Listener
-		if ln, err = net.Listen("tcp", addr(first)); err == nil {
+		if ln, err = listen(first); err == nil {
 			p.held = append(p.held, ln)
 			p.next, p.end = first+1, first+blockSize
 			return nil
@@ -84,10 +85,15 @@ func (p *pool) block() error {
 	return fmt.Errorf("freeport: no port from %d to %d is free: %w", lowest, lowest+blocks*blockSize-1, err)
 }
 
+func listen(port int) (net.Listener, error) {
+	var lc net.ListenConfig
+	return lc.Listen(context.Background(), "tcp", addr(port))
+}
+
 // free reports whether the n ports from first on can be listened on.
 func free(first, n int) bool {
 	for port := first; port < first+n; port++ {
-		ln, err := net.Listen("tcp", addr(port))
+		ln, err := listen(port)
 		if err != nil || ln.Close() != nil {
 			return false
 		}
