@@ -3,6 +3,7 @@ package drill
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -113,6 +114,32 @@ func TestWelcome(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A drill that is broken off leaves no account behind.
+func TestBrokenOff(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answers := bongsu("x", "c", "seoul", nil)
+	var left, gone atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/_matrix/client/v3/account/whoami":
+			cancel() // the operator has seen enough
+		case "/_matrix/client/v3/rooms/!r:x/forget":
+			left.Add(1)
+		case "/_matrix/client/v3/account/deactivate":
+			gone.Add(1)
+		}
+		_ = json.NewEncoder(w).Encode(answers[r.URL.Path])
+	}))
+	t.Cleanup(s.Close)
+	if report, err := Run(ctx, Config{Against: []string{s.URL}}, io.Discard); err == nil || report != nil {
+		t.Errorf("it was broken off: %v, %v", report, err)
+	}
+	if left.Load() != 1 || gone.Load() != 1 {
+		t.Errorf("%d rooms were left, and %d accounts are gone", left.Load(), gone.Load())
 	}
 }
 
