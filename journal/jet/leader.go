@@ -124,10 +124,9 @@ func (j *Journal) balance() {
 			j.handOver(e)
 			continue
 		}
-		now := time.Now()
-		why := j.unfit(now)
 		for p := range journal.Partition(n) {
-			to := j.misplaced(p)
+			now := time.Now() // anew for each: giving up a partition waits for a disk that hangs
+			to, why := j.misplaced(p), j.unfit(now)
 			switch {
 			case why != "" && j.Leads(p) && now.Sub(yielded[p]) >= yieldAgain:
 				yielded[p] = now
