@@ -53,6 +53,7 @@ type Replica struct {
 	j           journal.Journal
 	kinds       map[string]registered
 	renewing    []Machine
+	forgetting  []func() // Machine.Forget, of those that have one
 	rules       uint16
 	site        string
 	boot        uint64
@@ -124,6 +125,11 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	queueMax := cfg.Queue
 	if queueMax == 0 {
 		queueMax = 8 << 20
+	}
+	for _, m := range cfg.Machines {
+		if m.Forget != nil {
+			r.forgetting = append(r.forgetting, m.Forget)
+		}
 	}
 	n := r.j.Partitions()
 	for i := range n {

@@ -18,7 +18,7 @@ func Machine() replica.Machine {
 	for _, as := range memberships[1:] {
 		m.members[as] = &event.Event{Draft: event.Draft{Content: event.Object(`{"membership":"` + as + `"}`)}}
 	}
-	return replica.Machine{Name: "room", Byte: machineByte, Kinds: map[string]replica.Kind{
+	return replica.Machine{Name: "room", Byte: machineByte, Forget: m.memories.forget, Kinds: map[string]replica.Kind{
 		kindCreate:   {Apply: m.create},
 		kindSend:     {Apply: m.send},
 		kindState:    {Apply: m.state},
