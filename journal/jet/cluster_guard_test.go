@@ -14,13 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"bongsu/freeport"
 	"bongsu/journal"
 )
 
 func TestClusterGuard(t *testing.T) {
 	base := func(dir string) Config {
 		return Config{Dir: dir, Partitions: 2, Cluster: &Cluster{Name: "test", Site: "seoul", Sites: siteNames[:3],
-			Listen: freeAddr(t), Routes: []string{"127.0.0.1:1", "127.0.0.1:2"}}}
+			Listen: freeport.Addr(t), Routes: []string{"127.0.0.1:1", "127.0.0.1:2"}}}
 	}
 	for _, c := range []struct {
 		name   string
@@ -103,7 +104,7 @@ func TestClusterGuard(t *testing.T) {
 // The clients' port that the engine insists on is on the loopback interface and has a password; a port that is taken is an error, not the
 // end of the process.
 func TestClusterPorts(t *testing.T) {
-	conf := quiet(Config{Dir: t.TempDir(), Cluster: &Cluster{Name: "test", Site: "seoul", Sites: siteNames[:3], Listen: freeAddr(t),
+	conf := quiet(Config{Dir: t.TempDir(), Cluster: &Cluster{Name: "test", Site: "seoul", Sites: siteNames[:3], Listen: freeport.Addr(t),
 		Routes: []string{"127.0.0.1:1", "127.0.0.1:2"}}}.withDefaults())
 	o, err := engineOptions(conf)
 	if err != nil || checkOptions(conf, o) != nil {

@@ -71,6 +71,9 @@ func (c Config) withDefaults() Config {
 	if k := c.Cluster; k != nil {
 		own := *k
 		own.Timers, own.settle = k.Timers.withDefaults(), cmp.Or(k.settle, balanceAfter)
+		if own.beat == nil {
+			own.beat = beat
+		}
 		c.Cluster, c.ServerName = &own, k.Site
 	}
 	if c.Log == nil {
@@ -99,6 +102,7 @@ type Journal struct {
 	// Of a cluster only.
 	books    books
 	peers    *peers
+	pulse    pulse
 	sites    []string                // all, sorted
 	sights   atomic.Pointer[[]sight] // nil while there is no engine
 	reigns   []atomic.Pointer[reign] // of each partition's leader
@@ -163,7 +167,7 @@ func Open(c Config) (*Journal, error) {
 	j.bus.move(j.eng)
 	j.keeper.Go(j.keep)
 	if c.Cluster != nil {
-		for _, f := range []func(){j.watch, j.form, j.greet, j.balance} {
+		for _, f := range []func(){j.watch, j.form, j.greet, j.feel, j.balance} {
 			j.keeper.Go(f)
 		}
 	}
