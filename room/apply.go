@@ -18,7 +18,7 @@ func Machine() replica.Machine {
 	for _, as := range memberships[1:] {
 		m.members[as] = &event.Event{Draft: event.Draft{Content: event.Object(`{"membership":"` + as + `"}`)}}
 	}
-	return replica.Machine{Name: "room", Byte: machineByte, Kinds: map[string]replica.Kind{
+	return replica.Machine{Name: "room", Byte: machineByte, Derive: derive, Derived: derivedVersion, Kinds: map[string]replica.Kind{
 		kindCreate:   {Apply: m.create},
 		kindSend:     {Apply: m.send},
 		kindState:    {Apply: m.state},
@@ -165,6 +165,7 @@ func (w *writer) put(ev *event.Event, by origin) Stored {
 	}
 	w.tx.Set(s.Place.Append(w.key(tableTimeline)), s.encode())
 	w.tx.Set(kv.Str(w.key(tableID), ev.ID), s.Place.Append(nil))
+	w.relate(&s)
 	w.Extremities = append(make([]id.EventID, 0, 1), ev.ID)
 	w.Depth = ev.Depth
 	w.LastEvent = s.Place

@@ -19,6 +19,8 @@ type sendBody struct {
 	Key     string          `json:"key,omitempty"`     // room.state: the state key
 	Redacts id.EventID      `json:"redacts,omitempty"` // room.send of m.room.redaction: its target
 	Content json.RawMessage `json:"content"`           // canonical
+	// Annotated is an annotation that says the same, of the time before they were kept by who made them.
+	Annotated id.EventID `json:"annotated,omitempty"`
 }
 
 // send adds a message, or any other event that is not state.
@@ -36,6 +38,10 @@ func (m *machine) send(tx *replica.Tx, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.checkRelation(&s, b.Annotated); err != nil {
+		return nil, err
+	}
+	w.annotate(&s)
 	if b.Type == event.TypeRedaction {
 		if err := w.redact(s); err != nil {
 			return nil, err
@@ -81,6 +87,7 @@ func (w *writer) redact(s Stored) error {
 	case target.Redacted != (Place{}):
 		return nil
 	}
+	w.unrelate(&target)
 	target.Event = target.Event.Redact()
 	target.Redacted = s.Place
 	w.tx.Set(target.Place.Append(w.key(tableTimeline)), target.encode())
