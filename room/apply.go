@@ -25,6 +25,9 @@ func Machine() replica.Machine {
 		kindMember:   {Apply: m.member},
 		kindForget:   {Apply: m.forget},
 		kindReceipts: {Apply: m.receipts},
+		kindDelay:    {Since: sinceRules3, Apply: m.delay},
+		kindDelayed:  {Since: sinceRules3, Apply: m.delayed},
+		kindDue:      {Since: sinceRules3, Apply: m.due},
 	}}
 }
 
@@ -36,6 +39,9 @@ const (
 	kindMember   = "room.member"
 	kindForget   = "room.forget"
 	kindReceipts = "room.receipts"
+	kindDelay    = "room.delay"   // an event is to be sent later
+	kindDelayed  = "room.delayed" // something is done about one of those
+	kindDue      = "room.due"     // its time has come: of a timer
 )
 
 type machine struct {
@@ -187,6 +193,7 @@ func (w *writer) putState(s *Stored) {
 	value := row.encode()
 	w.tx.Set(kv.Str(kv.Str(w.key(tableState), s.Type), key), value)
 	w.tx.Set(s.Place.Append(kv.Str(kv.Str(w.key(tableHistory), s.Type), key)), value)
+	w.overtake(s)
 	w.LastState = s.Place
 	switch (roomstate.Key{Type: s.Type, StateKey: key}) {
 	case roomstate.Key{Type: event.TypeCreate}:

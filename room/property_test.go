@@ -183,7 +183,15 @@ func (g *history) step() {
 	room := rapid.SampledFrom(g.rooms).Draw(g.t, "room")
 	u := g.user("user")
 	g.n++
-	switch rapid.IntRange(0, 9).Draw(g.t, "what") {
+	switch rapid.IntRange(0, 10).Draw(g.t, "what") {
+	case 10:
+		delay := fmt.Sprint(rapid.IntRange(0, 9).Draw(g.t, "delay"))
+		if action := rapid.SampledFrom([]string{"", "", delayCancel, delayRestart, delaySend}).Draw(g.t, "action"); action != "" {
+			g.submit(kindDelayed, room, replica.Key{}, delayedBody{Room: room, ID: delay, Action: action})
+			return
+		}
+		send := sendBody{Room: room, Sender: u, Type: event.TypeTopic, Content: []byte("{}")}
+		g.submit(kindDelay, room, replica.Key{}, delayBody{ID: delay, Send: send, IsState: g.n%2 == 0, Delay: 1e6})
 	case 0, 1, 2:
 		b := sendBody{Room: room, Sender: u, Type: "m.room.message", Content: fmt.Appendf(nil, `{"body":"%d"%s}`, g.n, g.relation())}
 		key := replica.NewKey(u, "D", string(room), fmt.Sprint(g.n))

@@ -216,6 +216,9 @@ func derive(r kv.Reader, p journal.Partition, slot id.Slot, set func(key, value 
 		for m := range v.Members() {
 			set(kv.Str(roomsKey(p, id.UserID(m.Key)), v.ID), m.encode())
 		}
+		for d := range v.delayed() {
+			set(delaysKey(p, d.User, v.ID, d.ID), nil)
+		}
 		v.deriveRelations(p, set)
 	}
 }
@@ -277,7 +280,7 @@ func (w *writer) annotate(s *Stored) {
 // found, of the time before annotations were remembered.
 //
 // Source: client-server API, "Validation of m.thread relationships" and "Avoiding duplicate annotations".
-func (w *writer) checkRelation(d *Stored, known id.EventID) error {
+func (w *writer) checkRelation(d *event.Draft, known id.EventID) error {
 	const op = "room.Send"
 	r, ok := relationOf(d.Content)
 	if !ok || w.tx.Rules() < sinceRules3 {

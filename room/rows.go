@@ -22,12 +22,14 @@ const (
 	tableReceipt   = 'r' // room, user, type, thread -> receipt
 	tableReceived  = 'R' // room, place of the receipt -> user, type, thread
 	tableAnnotated = 'a' // room, target, user, hash of type and key -> place of the annotation; since rules 3
+	tableDelayed   = 'd' // room, id -> delayed event; since rules 3
 	tableRooms     = 'u' // derived: user, room -> membership row
 
 	tableChildren = 'l' // derived: room, target, relation type or "" for all, place -> child
 	tableFamily   = 'f' // derived: room, target -> family
 	tableThreads  = 't' // derived: room, place of the last reply -> id of the thread's root
 	tableReplies  = 'n' // derived: room, root, user -> how many replies
+	tableDelays   = 'd' // derived: user, room, id of a delayed event -> nothing
 )
 
 // derivedVersion names the form of the derived rows; whoever changes what is written there raises it.

@@ -38,7 +38,7 @@ func (m *machine) send(tx *replica.Tx, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.checkRelation(&s, b.Annotated); err != nil {
+	if err := w.checkRelation(&s.Draft, b.Annotated); err != nil {
 		return nil, err
 	}
 	w.annotate(&s)
@@ -75,17 +75,9 @@ func (m *machine) state(tx *replica.Tx, body []byte) ([]byte, error) {
 //
 // Source: client-server API, "Redactions".
 func (w *writer) redact(s Stored) error {
-	const op = "room.redact"
-	target, ok := w.Event(s.Redacts)
-	switch {
-	case !ok:
-		return errs.New(op, errs.NotFound, "", "the event to be redacted is not in the room")
-	case target.Is(event.TypeCreate, ""):
-		return errs.New(op, errs.Forbidden, "", "the event that made the room cannot be redacted")
-	case !w.rulesNow().MayRedact(s.Sender, target.Sender):
-		return errs.New(op, errs.Forbidden, "", "your power level does not reach to redact what others sent")
-	case target.Redacted != (Place{}):
-		return nil
+	target, err := w.redactable(s.Sender, s.Redacts)
+	if err != nil || target.Redacted != (Place{}) {
+		return err
 	}
 	w.unrelate(&target)
 	target.Event = target.Event.Redact()
@@ -95,4 +87,19 @@ func (w *writer) redact(s Stored) error {
 		w.edits++
 	}
 	return nil
+}
+
+// redactable is the event that a user wants to redact, if they may.
+func (w *writer) redactable(by id.UserID, e id.EventID) (Stored, error) {
+	const op = "room.redact"
+	target, ok := w.Event(e)
+	switch {
+	case !ok:
+		return target, errs.New(op, errs.NotFound, "", "the event to be redacted is not in the room")
+	case target.Is(event.TypeCreate, ""):
+		return target, errs.New(op, errs.Forbidden, "", "the event that made the room cannot be redacted")
+	case !w.rulesNow().MayRedact(by, target.Sender):
+		return target, errs.New(op, errs.Forbidden, "", "your power level does not reach to redact what others sent")
+	}
+	return target, nil
 }

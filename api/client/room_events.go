@@ -61,6 +61,9 @@ func (a Rooms) sendMessage(ctx context.Context, r *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if res, ok, err := a.delay(ctx, r, in, room.Later{Type: r.Path("eventType"), Txn: r.Path("txnId"), Content: body}); ok {
+		return res, err
+	}
 	e, err := a.Rooms.Send(ctx, by(r), in, r.Path("eventType"), r.Path("txnId"), body)
 	if err != nil {
 		return nil, errs.Wrap("api.sendMessage", err)
@@ -97,7 +100,11 @@ func (a Rooms) setRoomStateWithKey(ctx context.Context, r *Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	e, err := a.Rooms.SendState(ctx, by(r), in, r.Path("eventType"), r.Path("stateKey"), body)
+	key := r.Path("stateKey")
+	if res, ok, err := a.delay(ctx, r, in, room.Later{Type: r.Path("eventType"), Key: &key, Content: body}); ok {
+		return res, err
+	}
+	e, err := a.Rooms.SendState(ctx, by(r), in, r.Path("eventType"), key, body)
 	if err != nil {
 		return nil, errs.Wrap("api.setRoomStateWithKey", err)
 	}

@@ -61,7 +61,7 @@ func (s *roomSite) as(t testing.TB, user, call, body string, in ...string) *http
 		plain, escaped = append(plain, name, v), append(escaped, name, url.PathEscape(v))
 	}
 	path, body = strings.NewReplacer(escaped...).Replace(path), strings.NewReplacer(plain...).Replace(body)
-	if !strings.HasPrefix(path, "v1/") {
+	if !strings.HasPrefix(path, "v1/") && !strings.HasPrefix(path, "unstable/") {
 		path = "v3/" + path
 	}
 	r := newRequest(t, method, "/_matrix/client/"+path, body)
