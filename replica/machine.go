@@ -16,6 +16,10 @@ type Machine struct {
 	// Renew, if there is one, renews what the machine keeps in the slot of tx before a new epoch begins: a server that was
 	// restored may have said more than it now knows. Like a Handler it is total and pure.
 	Renew func(tx *Tx)
+	// Derive makes the machine's derived rows from its state; nil: it has none. Derived is the version of what it makes: whoever changes
+	// what handlers and Derive write raises it, and the rows of every data directory are made anew, once.
+	Derive  Deriver
+	Derived uint16
 }
 
 // Kind is a kind of proposal.
