@@ -16,6 +16,7 @@ import (
 type Rooms struct {
 	Rooms   *room.Service    // required
 	Account *account.Service // keeps the m.fully_read marker; required
+	People  People           // whom users find in the directory of users; default PeopleMet
 	// SyncPlace is the place, in a room's partition, of a token from /sync, which may stand where a page token may.
 	// Nil: such tokens are malformed.
 	SyncPlace func(token string, r id.RoomID) (room.Place, error)
@@ -38,6 +39,8 @@ func (a Rooms) Routes() []Route {
 		{Op: "getJoinedRooms", Class: Reading, Method: "GET", Path: v3 + "joined_rooms", Handle: a.getJoinedRooms},
 		{Op: "getJoinedMembersByRoom", Class: Reading, Method: "GET", Path: in + "joined_members", Handle: a.getJoinedMembers},
 		{Op: "getMembersByRoom", Class: Reading, Method: "GET", Path: in + "members", Handle: a.getMembers},
+
+		{Op: "searchUserDirectory", Class: Reading, Method: "POST", Path: v3 + "user_directory/search", Local: true, Limit: LimitSend, Handle: a.searchUserDirectory},
 
 		{Op: "getRoomState", Class: Reading, Method: "GET", Path: in + "state", Handle: a.getRoomState},
 		{Op: "getRoomStateWithKey", Class: Reading, Method: "GET", Path: in + "state/{eventType}/{stateKey}",
