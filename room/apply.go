@@ -38,6 +38,9 @@ const (
 	kindReceipts = "room.receipts"
 )
 
+// sinceRules is the rules version that brought room versions 6 to 9, aliases, published rooms, upgrades and reports.
+const sinceRules = 3
+
 type machine struct {
 	memories *memories
 	members  map[roomstate.Membership]*event.Event // for each, the least event that has it; read only

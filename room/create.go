@@ -33,6 +33,9 @@ func (m *machine) create(tx *replica.Tx, body []byte) ([]byte, error) {
 	if err := unmarshal(body, &b); err != nil {
 		return nil, err
 	}
+	if tx.Rules() < sinceRules && !b.Version.Features().KnockRestricted {
+		return nil, errs.New(op, errs.Invalid, errs.UnsupportedVersion, "room version %q is not known here", b.Version)
+	}
 	ev, err := event.Parse(b.Version, b.Create)
 	if err == nil {
 		d := ev.Draft

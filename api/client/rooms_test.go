@@ -28,7 +28,7 @@ type roomSite struct {
 
 func newRoomSite(t testing.TB) *roomSite {
 	t.Helper()
-	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{room.Machine(), account.Machine()}})
+	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{room.Machine(), account.Machine()}})
 	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond,
 		Profile: func(_ kv.Reader, u id.UserID) (room.Profile, bool) {
 			return room.Profile{DisplayName: u.Localpart()}, !strings.HasPrefix(string(u), "@nobody")
