@@ -25,6 +25,16 @@ func Machine() replica.Machine {
 		kindMember:   {Apply: m.member},
 		kindForget:   {Apply: m.forget},
 		kindReceipts: {Apply: m.receipts},
+
+		kindFound:        {Since: sinceRules, Apply: replica.JSON(m.found)},
+		kindPublish:      {Since: sinceRules, Apply: replica.JSON(m.setPublic)},
+		kindAlias:        {Since: sinceRules, Apply: replica.JSON(m.alias)},
+		kindUnalias:      {Since: sinceRules, Apply: replica.JSON(m.unalias)},
+		kindAliasReserve: {Since: sinceRules, Apply: replica.JSON(m.reserveAlias)},
+		kindAliasExpire:  {Since: sinceRules, Apply: replica.JSON(m.expireAlias)},
+		kindAliasAsk:     {Since: sinceRules, Apply: replica.JSON(m.askRoom)},
+		kindAliasSettle:  {Since: sinceRules, Apply: replica.JSON(m.settleAlias)},
+		kindAliasMove:    {Since: sinceRules, Apply: replica.JSON(m.moveAlias)},
 	}}
 }
 
