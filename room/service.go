@@ -46,6 +46,7 @@ type By struct {
 type Service struct {
 	cfg      Config
 	receipts *receiptQueue
+	cards    cards
 }
 
 // New makes the service and starts its goroutine, which Close ends.
@@ -66,6 +67,9 @@ func New(cfg Config) *Service {
 	s.receipts = newReceiptQueue(s)
 	return s
 }
+
+// Server is whose users these are.
+func (s *Service) Server() id.ServerName { return s.cfg.Server }
 
 // View is a consistent reading of all rooms. Close it soon.
 func (s *Service) View() *replica.View { return s.cfg.Replica.View() }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"bongsu/account"
@@ -24,7 +25,7 @@ type Rooms struct {
 // Routes are the endpoints about rooms.
 func (a Rooms) Routes() []Route {
 	const v3, in = "/_matrix/client/v3/", "/_matrix/client/v3/rooms/{roomId}/"
-	return append(a.directoryRoutes(), []Route{
+	return slices.Concat(a.directoryRoutes(), a.spaceRoutes(), []Route{
 		{Op: "createRoom", Class: Text, Method: "POST", Path: v3 + "createRoom", Limit: LimitSend, Handle: a.createRoom},
 		{Op: "joinRoom", Class: Text, Method: "POST", Path: v3 + "join/{roomIdOrAlias}", Limit: LimitSend, Handle: a.joinRoom},
 		{Op: "knockRoom", Class: Text, Method: "POST", Path: v3 + "knock/{roomIdOrAlias}", Limit: LimitSend, Handle: a.knockRoom},
@@ -52,7 +53,7 @@ func (a Rooms) Routes() []Route {
 
 		{Op: "postReceipt", Class: Receipts, Method: "POST", Path: in + "receipt/{receiptType}/{eventId}", Handle: a.postReceipt},
 		{Op: "setReadMarker", Class: Receipts, Method: "POST", Path: in + "read_markers", Handle: a.setReadMarker},
-	}...)
+	})
 }
 
 func by(r *Request) room.By { return room.By{User: r.User(), Device: r.Device()} }
