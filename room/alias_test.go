@@ -145,10 +145,7 @@ func TestReservedAliases(t *testing.T) {
 		defer db.Abandon()
 		store := mem.NewStore(4)
 		open := func(boot uint64) (*site, func()) {
-			r, stop := replicatest.Start(t, replicatest.Options{Machines: []replica.Machine{Machine()}, Rules: sinceRules, Store: store, DB: db, Boot: boot})
-			st := &site{Service: New(Config{Replica: r, Server: "h"}), r: r}
-			st.cfg.Profile = st.profile
-			return st, func() { st.Close(); stop() }
+			return startSite(t, replicatest.Options{Store: store, DB: db, Boot: boot}, func() {})
 		}
 		st, stop := open(1)
 		draft := func() foundBody {

@@ -27,6 +27,10 @@ func Machine() replica.Machine {
 		kindReceipts: {Apply: m.receipts},
 
 		kindFound:        {Since: sinceRules, Apply: replica.JSON(m.found)},
+		kindUpgrade:      {Since: sinceRules, Apply: replica.JSON(m.upgrade)},
+		kindCarry:        {Since: sinceRules, Apply: replica.JSON(m.carry)},
+		kindArrived:      {Since: sinceRules, Apply: replica.JSON(m.arrived)},
+		kindUpgraded:     {Since: sinceRules, Apply: replica.JSON(m.upgraded)},
 		kindPublish:      {Since: sinceRules, Apply: replica.JSON(m.setPublic)},
 		kindAlias:        {Since: sinceRules, Apply: replica.JSON(m.alias)},
 		kindUnalias:      {Since: sinceRules, Apply: replica.JSON(m.unalias)},

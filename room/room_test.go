@@ -37,6 +37,16 @@ func newSite(t testing.TB, o replicatest.Options) *site {
 	return st
 }
 
+// startSite starts a site that the test stops by itself; then is called at the end of that.
+func startSite(t testing.TB, o replicatest.Options, then func()) (*site, func()) {
+	t.Helper()
+	o.Machines, o.Rules = append(o.Machines, Machine()), sinceRules
+	r, stop := replicatest.Start(t, o)
+	st := &site{r: r}
+	st.Service = New(Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond, Profile: st.profile})
+	return st, func() { st.Close(); stop(); then() }
+}
+
 func (st *site) profile(_ kv.Reader, u id.UserID) (Profile, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -167,3 +167,28 @@ func TestSummaryAndHierarchy(t *testing.T) {
 	one("bob", "v1/rooms/"+secret+"/hierarchy", 403, "M_FORBIDDEN")
 	one("", in, 401, "M_MISSING_TOKEN")
 }
+
+func TestUpgradeRoom(t *testing.T) {
+	s := newRoomSite(t)
+	old := s.create(t, "amy", `{"preset":"public_chat","room_version":"9","room_alias_name":"old"}`)
+	s.get(t, "bob", "POST join/$1", ``, old)
+	s.expectAll(t, []question{
+		{"amy", "POST rooms/$1/upgrade", `{}`, 400, "M_MISSING_PARAM"},
+		{"amy", "POST rooms/$1/upgrade", `{"new_version":12}`, 400, "M_BAD_JSON"},
+		{"amy", "POST rooms/$1/upgrade", `{"new_version":"1"}`, 400, "M_UNSUPPORTED_ROOM_VERSION"},
+		{"amy", "POST rooms/$1/upgrade", `{"new_version":"12","additional_creators":["bob"]}`, 400, "M_INVALID_PARAM"},
+		{"bob", "POST rooms/$1/upgrade", `{"new_version":"12"}`, 403, "M_FORBIDDEN"},
+		{"cat", "POST rooms/$1/upgrade", `{"new_version":"12"}`, 403, "M_FORBIDDEN"},
+		{"amy", "POST rooms/!none/upgrade", `{"new_version":"12"}`, 403, "M_FORBIDDEN"},
+	}, old)
+	next := s.get(t, "amy", "POST rooms/$1/upgrade", `{"new_version":"12","additional_creators":["@bob:h"]}`, old)["replacement_room"].(string) //nolint:errcheck // or the test panics
+	if again := s.get(t, "amy", "POST rooms/$1/upgrade", `{"new_version":"12"}`, old)["replacement_room"]; again != next {
+		t.Errorf("again: %v, not %s", again, next)
+	}
+	if got := s.get(t, "bob", "POST join/$1", ``, "#old:h")["room_id"]; got != next {
+		t.Errorf("the alias leads to %v", got)
+	}
+	if got := s.get(t, "bob", "GET rooms/$1/state/m.room.tombstone", ``, old); got["replacement_room"] != next {
+		t.Errorf("%v", got)
+	}
+}
