@@ -13,9 +13,9 @@
 //   - Committed never waits for anything but a short lock.
 //   - Who waits holds a timer, a channel and the request: no view, no buffer.
 //
-// Limits: a timeline has at most 100 events of one answer; unread counts look at the newest maxUnread events; heroes are found
-// among the first maxHeroScan members; presence is not offered; threads have no counts of their own; lazy-loaded members are sent
-// again with each message, because what was sent is not remembered.
+// Limits: a timeline has at most 100 events of one answer; unread counts are exact up to maxUnread events; heroes are
+// found among the first maxHeroScan members; presence is not offered; lazy-loaded members are sent again with each message, because
+// what was sent is not remembered.
 //
 // Where things are: sync.go (the request), rooms.go and timeline.go (what is said of a room), unread.go, keys.go (encryption),
 // hub.go (what notes tell), seats.go (a user's rooms), wait.go (waiting and waking), pace.go (how often one is

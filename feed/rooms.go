@@ -81,12 +81,7 @@ func (a *answer) joinedRoom(s *seat, entered bool) bool {
 	if a.grown(begin) == 0 {
 		return false
 	}
-	notify, highlight := a.unread(&v, s, t)
-	a.key("unread_notifications", `{"highlight_count":`)
-	a.int(highlight)
-	a.key("notification_count", "")
-	a.int(notify)
-	a.close("}")
+	a.unreadCounts(a.unread(&v, s, t))
 	return true
 }
 

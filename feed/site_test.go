@@ -125,12 +125,22 @@ var txns struct {
 
 func (st *site) say(name string, r id.RoomID, text string) id.EventID {
 	st.t.Helper()
+	return st.send(name, r, `{"msgtype":"m.text","body":`+string(event.AppendString(nil, text))+`}`)
+}
+
+// related says something that is related to an event.
+func (st *site) related(name string, r id.RoomID, typ string, to id.EventID) id.EventID {
+	st.t.Helper()
+	return st.send(name, r, `{"msgtype":"m.text","body":"and","m.relates_to":{"rel_type":"`+typ+`","event_id":"`+string(to)+`"}}`)
+}
+
+func (st *site) send(name string, r id.RoomID, content string) id.EventID {
+	st.t.Helper()
 	txns.Lock()
 	txns.n++
 	txn := fmt.Sprint(txns.n)
 	txns.Unlock()
-	e, err := st.rooms.Send(context.Background(), by(name), r, event.TypeMessage, txn,
-		[]byte(`{"msgtype":"m.text","body":`+string(event.AppendString(nil, text))+`}`))
+	e, err := st.rooms.Send(context.Background(), by(name), r, event.TypeMessage, txn, []byte(content))
 	st.must(err)
 	return e
 }
@@ -164,10 +174,13 @@ type roomJSON struct {
 	AccountData struct{ Events []eventJSON } `json:"account_data"`
 	Invite      struct{ Events []eventJSON } `json:"invite_state"`
 	Knock       struct{ Events []eventJSON } `json:"knock_state"`
-	Unread      *struct {
-		Notify    int `json:"notification_count"`
-		Highlight int `json:"highlight_count"`
-	} `json:"unread_notifications"`
+	Unread      *countsJSON                  `json:"unread_notifications"`
+	Threads     map[id.EventID]countsJSON    `json:"unread_thread_notifications"`
+}
+
+type countsJSON struct {
+	Notify    int `json:"notification_count"`
+	Highlight int `json:"highlight_count"`
 }
 
 type eventJSON struct {

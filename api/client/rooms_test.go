@@ -195,6 +195,9 @@ func TestRoomErrors(t *testing.T) {
 		{"amy", "POST rooms/$1/receipt/m.read/$none", `{}`, 404, "M_NOT_FOUND"},
 		{"amy", "POST rooms/$1/read_markers", `{"m.read":"x"}`, 400, "M_INVALID_PARAM"},
 		{"amy", "POST rooms/$1/read_markers", ``, 400, "M_NOT_JSON"},
+		{"amy", "POST rooms/$1/read_markers", `{"m.fully_read":"$none"}`, 404, "M_NOT_FOUND"},
+		{"amy", "POST rooms/$1/receipt/m.fully_read/$none", `{}`, 404, "M_NOT_FOUND"},
+		{"amy", "POST rooms/$1/receipt/m.read/$2", `{"thread_id":"$elsewhere"}`, 400, "M_INVALID_PARAM"},
 	} {
 		t.Run(c.user+" "+c.call[:min(len(c.call), 60)]+" "+c.body[:min(len(c.body), 30)], func(t *testing.T) {
 			expect(t, s.as(t, c.user, c.call, c.body, in, e, open), c.status, c.errcode)
@@ -384,9 +387,12 @@ func TestReadMarkers(t *testing.T) {
 	if !ok || string(e.Content) != `{"event_id":"`+two+`"}` {
 		t.Errorf("%s", e.Content)
 	}
-	s.get(t, "amy", "POST rooms/$1/receipt/m.fully_read/$2", ``, in, one)
-	if e, _ := account.Data(s.rows(), "@amy:h", id.RoomID(in), "m.fully_read"); string(e.Content) != `{"event_id":"`+one+`"}` {
-		t.Errorf("%s", e.Content)
+	three := s.say(t, "amy", in, "3", "three")
+	for _, step := range []struct{ to, want, why string }{{one, two, "it does not go back"}, {three, three, "it goes on"}} {
+		s.get(t, "amy", "POST rooms/$1/receipt/m.fully_read/$2", ``, in, step.to)
+		if e, _ := account.Data(s.rows(), "@amy:h", id.RoomID(in), "m.fully_read"); string(e.Content) != `{"event_id":"`+step.want+`"}` {
+			t.Errorf("%s: %s", step.why, e.Content)
+		}
 	}
 }
 
