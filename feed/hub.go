@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,10 @@ type hub struct {
 	swept   time.Time
 	remade  uint64 // how often rows were discarded in this run
 
+	seed       maphash.Seed // of the hashes of what was sent
+	names      uint64       // the last that a token was given for what was sent
+	remembered int          // how much of what was sent, to all devices
+
 	changed map[id.UserID]struct{} // whose devices have changed, for the others to be woken
 	devices chan struct{}          // there is something in changed
 }
@@ -47,6 +52,7 @@ type viewer struct {
 	rules       *pushrule.Set                    // compiled; nil: not yet
 	rulesAt     replica.Place                    // the change of account data that made them
 	rulesUpto   journal.Position                 // they were right there
+	sent        map[id.DeviceID]*device
 	wakes       marks
 	waiters     []*waiter
 	used        time.Time // by a sync
@@ -63,7 +69,7 @@ const (
 
 func newHub(at []journal.Position) *hub {
 	h := &hub{seen: at, viewers: map[id.UserID]*viewer{}, rooms: map[id.RoomID]*watch{}, lists: slices.Clone(at),
-		changed: map[id.UserID]struct{}{}, devices: make(chan struct{}, 1)}
+		changed: map[id.UserID]struct{}{}, devices: make(chan struct{}, 1), seed: maphash.MakeSeed()}
 	h.caught.L = &h.mu
 	return h
 }
@@ -118,6 +124,7 @@ func (h *hub) forget(c replica.Commit) {
 	}
 	clear(h.viewers)
 	clear(h.rooms)
+	h.remembered = 0
 	h.caught.Broadcast()
 }
 
@@ -235,6 +242,9 @@ func (h *hub) sweep(now time.Time) {
 	for user, v := range h.viewers {
 		if len(v.waiters) == 0 && now.Sub(v.used) > forgetAfter {
 			h.unseat(v)
+			for dev := range v.sent {
+				h.forgetSent(v, dev)
+			}
 			delete(h.viewers, user)
 		}
 	}

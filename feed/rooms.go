@@ -60,6 +60,9 @@ func (a *answer) joinedRoom(s *seat, entered bool) bool {
 	}
 	full := entered || a.rq.FullState
 	after := a.from(s.p)
+	if !entered {
+		a.movesBetween(&v, after, replica.End(a.at(s.p)))
+	}
 	begin := a.mark()
 	var t timeline
 	if full || after.Before(v.LastEvent) {
@@ -250,6 +253,9 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	if !st.any { // an invitation that was refused or taken back, a ban: that is all there is to see
 		own, ok := v.At(s.Place)
 		if ok {
+			if a.rq.StateAfter {
+				a.events("state_after", func() { a.stateEvent(v, own) })
+			}
 			a.writeTimeline(v, timeline{events: []room.Stored{own}, start: s.Place.Prev()})
 		}
 		return
@@ -259,12 +265,20 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	if full && a.since != nil {
 		t.after, t.limited = st.from.Prev(), true
 	}
+	if st.known {
+		a.movesBetween(v, after, st.until)
+	}
 	sight := v.Sight(a.rq.User)
 	t.read(v, &a.filter.Room.Timeline, st.until, &sight)
 	if st.until.Before(s.Place) && a.filter.Room.Timeline.Count(defaultLimit, maxLimit) > 0 { // a ban or another change after it
 		if own, ok := v.At(s.Place); ok {
-			t.events = append(t.events, own)
+			t.events, t.upto = append(t.events, own), s.Place
 		}
 	}
 	a.stateAndTimeline(v, t, full)
+	entries := a.data[s.Room]
+	if full {
+		entries = a.everything(s.Room)
+	}
+	a.events("account_data", func() { a.accountEvents(entries) })
 }

@@ -65,7 +65,7 @@ func newSite(t testing.TB) *site {
 	t.Helper()
 	e := &early{}
 	st := &site{t: t, sink: e}
-	st.r = replicatest.New(t, replicatest.Options{Sink: e.committed,
+	st.r = replicatest.New(t, replicatest.Options{Sink: e.committed, Rules: sinceRules,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	st.typing = ephemeral.New(ephemeral.Config{Changed: func(r id.RoomID) { st.Feed.TypingChanged(r) }})
 	st.keys = keys.New(keys.Config{Replica: st.r, Server: "h", Devices: func(r kv.Reader, u id.UserID) []keys.Device {
@@ -165,6 +165,7 @@ type roomJSON struct {
 		Invited int         `json:"m.invited_member_count"`
 	}
 	State    struct{ Events []eventJSON }
+	After    *struct{ Events []eventJSON } `json:"state_after"`
 	Timeline struct {
 		Events    []eventJSON
 		Limited   bool

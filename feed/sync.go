@@ -26,7 +26,9 @@ type Request struct {
 	Timeout   time.Duration // how long to wait for something new
 	Filter    string        // a filter's id, or the filter itself; empty: everything
 	FullState bool
-	Draining  <-chan struct{} // closed when waiting must end; may be nil
+	// StateAfter asks for the state at the end of timelines, not where they start (use_state_after).
+	StateAfter bool
+	Draining   <-chan struct{} // closed when waiting must end; may be nil
 }
 
 func badParam(format string, args ...any) error {
@@ -161,6 +163,7 @@ type answer struct {
 	news   bool  // there is something that a client would want to be woken for
 	typing bool  // somebody may have begun or stopped to type
 	rules  *pushrule.Set
+	sent   *sending // nil: members may be sent twice
 
 	entered []*seat // rooms that the user has come into since the token
 	moved   []member
@@ -191,6 +194,13 @@ func (f *Feed) look(rq *Request, filter *filter.Filter, since *Token, vis visit)
 		return nil, false, err
 	}
 	a.b = (*buf)[:0]
+	if lazily(filter) && f.longTokens() {
+		var name uint64
+		if since != nil && since.Origin == f.origin {
+			name = since.Sent
+		}
+		a.sent = f.hub.sendingTo(vis.v, rq.Device, name)
+	}
 	a.accountData()
 	a.write()
 	if cap(a.b) <= keepBuffer {
@@ -252,6 +262,7 @@ func (a *answer) write() {
 		a.news = true
 	}
 	a.encryption()
+	a.next.Sent = a.sent.end()
 	a.key("next_batch", `"`)
 	a.b = a.next.append(a.b)
 	a.close(`"}`)

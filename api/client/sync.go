@@ -39,6 +39,9 @@ func (s Sync) sync(ctx context.Context, r *Request) (any, error) {
 	if rq.FullState, err = r.QueryBool("full_state"); err != nil {
 		return nil, err
 	}
+	if rq.StateAfter, err = r.QueryBool("use_state_after"); err != nil {
+		return nil, err
+	}
 	if rq.Timeout, err = r.QueryMillis("timeout", 0, feed.MaxTimeout); err != nil {
 		return nil, err
 	}
