@@ -189,7 +189,7 @@ func (c *client) lazy() bool { return c.name == "cat" || c.name == "dan" }
 func TestRandom(t *testing.T) {
 	st := newSite(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		rooms := []id.RoomID{st.create("amy", room.Creation{Preset: "public_chat"}), st.create("bob", room.Creation{Preset: "public_chat"})}
+		rooms := []id.RoomID{st.create("amy", room.Creation{Preset: "public_chat", Name: "named"}), st.create("bob", room.Creation{Preset: "public_chat"})}
 		chains := map[string][]saved{}
 		for _, n := range names {
 			chains[n] = []saved{{rooms: map[id.RoomID]copyOf{}}}

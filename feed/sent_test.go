@@ -17,7 +17,7 @@ func TestRandomSent(t *testing.T) {
 	st := newSite(t)
 	c := &client{st, "cat"}
 	rapid.Check(t, func(rt *rapid.T) {
-		r := st.create("amy", room.Creation{Preset: "public_chat"})
+		r := st.create("amy", room.Creation{Preset: "public_chat", Name: "so that it has no heroes"})
 		for _, n := range names[1:] {
 			st.join(n, r)
 		}
