@@ -64,7 +64,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	}
 
 	server := id.ServerName(s.cfg.ServerName)
-	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
+	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, MayInvite: account.MayInvite, Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
 	s.onClose(func() error { s.herald.Close(); return nil })

@@ -10,7 +10,6 @@ import (
 	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/keys"
-	"bongsu/pushrule"
 	"bongsu/replica"
 	"bongsu/room"
 )
@@ -49,9 +48,8 @@ type viewer struct {
 	empty       map[id.DeviceID]journal.Position // where a device's inbox was seen to be empty
 	counts      map[id.DeviceID]journal.Position // the last change of a device's one-time keys; none was seen of others
 	read        []journal.Position               // the user's last receipt was there or before, by partition
-	rules       *pushrule.Set                    // compiled; nil: not yet
-	rulesAt     replica.Place                    // the change of account data that made them
-	rulesUpto   journal.Position                 // they were right there
+	prefs       *prefs                           // nil: not yet read
+	prefsUpto   journal.Position                 // they were right there
 	sent        map[id.DeviceID]*device
 	wakes       marks
 	waiters     []*waiter

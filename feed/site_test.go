@@ -77,7 +77,7 @@ func newSite(t testing.TB) *site {
 	}})
 	st.Feed = st.newFeed(1)
 	e.start(st.Feed)
-	st.rooms = room.New(room.Config{Replica: st.r, Server: "h", ReceiptDelay: time.Millisecond,
+	st.rooms = room.New(room.Config{Replica: st.r, Server: "h", ReceiptDelay: time.Millisecond, MayInvite: account.MayInvite,
 		Profile: func(_ kv.Reader, u id.UserID) (room.Profile, bool) { return room.Profile{}, u.Server() == "h" }})
 	st.accounts = account.New(account.Config{Replica: st.r, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1})})
 	t.Cleanup(func() {

@@ -159,12 +159,12 @@ type answer struct {
 	view   *replica.View
 	next   Token
 	seats  []*seat
-	now    int64 // Unix milliseconds
-	news   bool  // there is something that a client would want to be woken for
-	typing bool  // somebody may have begun or stopped to type
-	rules  *pushrule.Set
+	now    int64    // Unix milliseconds
+	news   bool     // there is something that a client would want to be woken for
+	typing bool     // somebody may have begun or stopped to type
 	sent   *sending // nil: members may be sent twice
 
+	prefers *prefs  // nil: not yet read
 	entered []*seat // rooms that the user has come into since the token
 	moved   []member
 	data    map[id.RoomID][]account.Entry // what is new, by room; "" is the account

@@ -24,9 +24,9 @@ type timeline struct {
 // maxScan is how many events are looked at for those that a filter lets through.
 const maxScan = 1000
 
-// read fills a timeline with the last events up to a place that a filter and the user's sight let through. A nil sight sees
-// everything.
-func (t *timeline) read(v *room.View, filter *filter.Events, upto room.Place, sight *room.Sight) {
+// read fills a timeline with the last events up to a place that a filter and the user's sight let through, without what ignored users
+// say; the state that they set is the room's. A nil sight sees everything.
+func (t *timeline) read(v *room.View, filter *filter.Events, ignored map[id.UserID]bool, upto room.Place, sight *room.Sight) {
 	t.start, t.upto = upto, upto
 	if !filter.Room(v.ID) {
 		return
@@ -37,7 +37,7 @@ func (t *timeline) read(v *room.View, filter *filter.Events, upto room.Place, si
 			t.limited = true
 			break
 		}
-		if filter.Passes(s.Event) {
+		if filter.Passes(s.Event) && (s.StateKey != nil || !ignored[s.Sender]) {
 			t.events = append(t.events, s)
 		}
 		t.start = s.Place.Prev()
@@ -63,7 +63,7 @@ func (a *answer) cut(v *room.View, s *seat, entered bool) timeline {
 		sees := v.Sight(a.rq.User)
 		sight = &sees
 	}
-	t.read(v, &a.filter.Room.Timeline, replica.End(a.at(s.p)), sight)
+	t.read(v, &a.filter.Room.Timeline, a.prefs().ignored, replica.End(a.at(s.p)), sight)
 	return t
 }
 

@@ -1,13 +1,10 @@
 package feed
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 
-	"bongsu/account"
 	"bongsu/event"
-	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/pushrule"
 	"bongsu/replica"
@@ -17,7 +14,7 @@ import (
 // unread is what was counted in a room, by thread. It is kept, so that only what has come since needs to be looked at. What it points
 // to is never changed, only replaced: several syncs of a user may go on from it.
 type unread struct {
-	rules *pushrule.Set    // by which it was counted; nil: nothing was
+	prefs *prefs           // by which it was counted; nil: nothing was
 	upto  journal.Position // everything up to here was looked at
 	reads reads
 	main  tally
@@ -75,15 +72,15 @@ func (a *answer) unread(v *room.View, s *seat, t timeline) unread {
 	hub, at := a.f.hub, a.at(s.p)
 	hub.mu.Lock()
 	u := s.unread
-	unmoved := u.rules != nil && a.vis.v.read[s.p] <= u.upto && u.upto <= at // the user has given no receipt since
+	unmoved := u.prefs != nil && a.vis.v.read[s.p] <= u.upto && u.upto <= at // the user has given no receipt since
 	hub.mu.Unlock()
-	rules := a.pushRules()
+	p := a.prefs()
 	c := counter{a: a, v: v, u: &u}
 	switch {
-	case u.rules != rules || at < u.upto || u.reads.whole.Before(s.Since):
-		c.anew(rules, s)
+	case !p.countLike(u.prefs) || at < u.upto || u.reads.whole.Before(s.Since):
+		c.anew(p, s)
 	case !c.forward(t):
-		c.anew(rules, s)
+		c.anew(p, s)
 	case !unmoved:
 		c.receipts(a.readUpTo(v, s))
 	}
@@ -125,8 +122,8 @@ type counter struct {
 }
 
 // anew counts everything.
-func (c *counter) anew(rules *pushrule.Set, s *seat) {
-	*c.u = unread{rules: rules, reads: c.a.readUpTo(c.v, s)}
+func (c *counter) anew(p *prefs, s *seat) {
+	*c.u = unread{prefs: p, reads: c.a.readUpTo(c.v, s)}
 	c.back(c.u.reads.whole, nil)
 }
 
@@ -213,9 +210,9 @@ func (c *counter) next(s room.Stored) bool {
 	return true
 }
 
-// add counts an event, unless it was redacted: then there is nothing to read.
+// add counts an event, unless it was redacted, for then there is nothing to read, or comes from somebody ignored.
 func (c *counter) add(thread string, s room.Stored) {
-	if s.Redacted != (room.Place{}) {
+	if s.Redacted != (room.Place{}) || c.u.prefs.ignored[s.Sender] {
 		return
 	}
 	m := pushrule.Message{Event: s.Event, Members: c.v.Joined}
@@ -223,7 +220,7 @@ func (c *counter) add(thread string, s room.Stored) {
 		rules := c.v.Rules()
 		return rules.UserLevel(s.Sender) >= rules.NotificationLevel(key)
 	}
-	says := c.u.rules.Match(&m, pushrule.Reader{User: c.a.rq.User, Name: c.name})
+	says := c.u.prefs.rules.Match(&m, pushrule.Reader{User: c.a.rq.User, Name: c.name})
 	if !says.Notify {
 		return
 	}
@@ -295,48 +292,4 @@ func (c *counter) name() string {
 	}
 	name, _ := s.Content.String("displayname")
 	return name
-}
-
-// pushRules are the user's rules, compiled once for each change of them.
-func (a *answer) pushRules() *pushrule.Set {
-	if a.rules != nil {
-		return a.rules
-	}
-	v, upto := a.vis.v, a.at(a.vis.v.home)
-	a.f.hub.mu.Lock()
-	if v.rules != nil && v.account <= v.rulesUpto && v.rulesUpto <= upto {
-		a.rules = v.rules // no account data has changed since
-	}
-	a.f.hub.mu.Unlock()
-	if a.rules != nil {
-		return a.rules
-	}
-	content, at := account.PushRules(a.view, v.user)
-	a.f.hub.mu.Lock()
-	if v.rules != nil && v.rulesAt == at {
-		a.rules = v.rules
-	}
-	a.f.hub.mu.Unlock()
-	if a.rules == nil {
-		a.rules = a.f.compile(content, v.user)
-	}
-	a.f.hub.mu.Lock()
-	defer a.f.hub.mu.Unlock()
-	v.rules, v.rulesAt, v.rulesUpto = a.rules, at, upto
-	return a.rules
-}
-
-// compile makes rules of the content of a user's m.push_rules; nil is what everybody has who has changed nothing.
-func (f *Feed) compile(content json.RawMessage, user id.UserID) *pushrule.Set {
-	var body struct {
-		Global json.RawMessage `json:"global"`
-	}
-	if content == nil || json.Unmarshal(content, &body) != nil {
-		return f.defaults
-	}
-	rs, err := pushrule.Parse(body.Global)
-	if err != nil {
-		return f.defaults
-	}
-	return pushrule.Compile(&rs, user)
 }

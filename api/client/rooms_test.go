@@ -22,14 +22,15 @@ import (
 // roomSite is the API with rooms over a real replica; amy, bob, cat and dan are logged in.
 type roomSite struct {
 	*testAPI
-	rooms *room.Service
-	rows  func() kv.Reader
+	rooms    *room.Service
+	accounts *account.Service
+	rows     func() kv.Reader
 }
 
 func newRoomSite(t testing.TB) *roomSite {
 	t.Helper()
 	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{room.Machine(), account.Machine()}})
-	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond,
+	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond, MayInvite: account.MayInvite,
 		Profile: func(_ kv.Reader, u id.UserID) (room.Profile, bool) {
 			return room.Profile{DisplayName: u.Localpart()}, !strings.HasPrefix(string(u), "@nobody")
 		}})
@@ -46,7 +47,7 @@ func newRoomSite(t testing.TB) *roomSite {
 			tokens[u] = Session{User: id.UserID("@" + u + ":h"), Device: id.DeviceID(strings.ToUpper(u))}
 		}
 		c.Sessions, c.Limits.Off = &fakeSite{tokens: tokens}, true
-	}, routes...), rooms: rooms, rows: r.Rows}
+	}, routes...), rooms: rooms, accounts: accounts, rows: r.Rows}
 	return s
 }
 
@@ -362,6 +363,24 @@ func TestContext(t *testing.T) {
 	if said(c["events_before"]) != "" || said(c["events_after"]) != "" {
 		t.Error(c)
 	}
+}
+
+// TestBlockedInvites: whoever does not want invitations gets none, on any of the ways.
+func TestBlockedInvites(t *testing.T) {
+	s := newRoomSite(t)
+	if err := s.accounts.SetData(t.Context(), "@amy:h", "", "m.invite_permission_config", json.RawMessage(`{"default_action":"block"}`)); err != nil {
+		t.Fatal(err)
+	}
+	in := s.create(t, "bob", `{}`)
+	for _, c := range []struct{ call, body string }{
+		{"POST rooms/$1/invite", `{"user_id":"@amy:h"}`},
+		{"PUT rooms/$1/state/m.room.member/@amy:h", `{"membership":"invite"}`},
+		{"POST createRoom", `{"invite":["@amy:h"]}`},
+		{"POST createRoom", `{"initial_state":[{"type":"m.room.member","state_key":"@amy:h","content":{"membership":"invite"}}]}`},
+	} {
+		expect(t, s.as(t, "bob", c.call, c.body, in), 403, "M_INVITE_BLOCKED")
+	}
+	s.get(t, "bob", "POST rooms/$1/invite", `{"user_id":"@cat:h"}`, in)
 }
 
 func TestReadMarkers(t *testing.T) {
