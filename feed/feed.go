@@ -14,7 +14,7 @@
 //   - Who waits holds a timer, a channel and the request: no view, no buffer.
 //
 // Limits: a timeline has at most 100 events of one answer; unread counts are exact up to maxUnread events; heroes are
-// found among the first maxHeroScan members; presence is not offered.
+// found among the first maxHeroScan members; presence wakes the members of small rooms only (presence.go).
 //
 // Where things are: sync.go (the request), rooms.go, timeline.go and state.go (what is said of a room), unread.go, keys.go (encryption),
 // hub.go (what notes tell), seats.go (a user's rooms), wait.go (waiting and waking), pace.go (how often one is
@@ -49,8 +49,10 @@ import (
 type Config struct {
 	Replica *replica.Replica // opened; its Start is given Committed
 	Typing  *ephemeral.Typing
-	Site    string // with Boot: which run of which site ephemeral numbers belong to
-	Boot    uint64
+	// Presence is told who syncs, and is shown; its Changed is PresenceChanged. Nil: there is none.
+	Presence *ephemeral.Presence
+	Site     string // with Boot: which run of which site ephemeral numbers belong to
+	Boot     uint64
 	// Acked is told that a device has got the messages to it up to a place; it must not wait. Nil: nobody cares.
 	Acked func(user id.UserID, device id.DeviceID, upTo replica.Place)
 	Clock clock.Clock  // default the system's
@@ -122,6 +124,19 @@ func (f *Feed) Committed(c replica.Commit) {
 		f.hub.forget(c)
 	}
 	f.hub.committed(c)
+	f.active(c)
+}
+
+// active notes who has done something. All sites see the same of it.
+func (f *Feed) active(c replica.Commit) {
+	if f.cfg.Presence == nil {
+		return
+	}
+	for _, n := range c.Notes {
+		if n, ok := n.(room.Changed); ok && (n.Change == room.ChangeEvent || n.Change == room.ChangeReceipt) {
+			f.cfg.Presence.Active(n.User)
+		}
+	}
 }
 
 // TypingChanged is told that others type in a room, or no longer.
@@ -135,6 +150,9 @@ func (f *Feed) wakeSharers() {
 		case <-f.stopped.Done():
 			return
 		case <-f.hub.devices:
+		case <-f.hub.presence:
+			f.wakeCompany()
+			continue
 		}
 		for _, user := range f.hub.takeDevices() {
 			if err := f.wakeSharersOf(user); err != nil {

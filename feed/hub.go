@@ -30,6 +30,11 @@ type hub struct {
 	names      uint64       // the last that a token was given for what was sent
 	remembered int          // how much of what was sent, to all devices
 
+	company  map[id.UserID][]id.RoomID // the rooms that users are in whose presence has changed, as far as they were asked for
+	moves    uint64                    // how many changes of memberships there have been
+	appeared map[id.UserID]struct{}    // whose presence has changed, for the others to be woken
+	presence chan struct{}             // there is something in appeared
+
 	changed map[id.UserID]struct{} // whose devices have changed, for the others to be woken
 	devices chan struct{}          // there is something in changed
 }
@@ -67,7 +72,8 @@ const (
 
 func newHub(at []journal.Position) *hub {
 	h := &hub{seen: at, viewers: map[id.UserID]*viewer{}, rooms: map[id.RoomID]*watch{}, lists: slices.Clone(at),
-		changed: map[id.UserID]struct{}{}, devices: make(chan struct{}, 1), seed: maphash.MakeSeed()}
+		changed: map[id.UserID]struct{}{}, devices: make(chan struct{}, 1),
+		company: map[id.UserID][]id.RoomID{}, appeared: map[id.UserID]struct{}{}, presence: make(chan struct{}, 1), seed: maphash.MakeSeed()}
 	h.caught.L = &h.mu
 	return h
 }
@@ -122,6 +128,8 @@ func (h *hub) forget(c replica.Commit) {
 	}
 	clear(h.viewers)
 	clear(h.rooms)
+	clear(h.company)
+	h.moves++
 	h.remembered = 0
 	h.caught.Broadcast()
 }
@@ -131,6 +139,8 @@ func (h *hub) roomChanged(n room.Changed, p journal.Partition, pos journal.Posit
 	w := h.rooms[n.Room]
 	switch n.Change {
 	case room.ChangeMembership, room.ChangeForgotten:
+		h.moves++
+		delete(h.company, n.User)
 		if concerned != nil {
 			concerned.memberships++
 			concerned.urge()

@@ -29,6 +29,7 @@ type site struct {
 	accounts *account.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
+	presence *ephemeral.Presence // nil: there is none
 	sink     *early
 }
 
@@ -63,8 +64,14 @@ func (e *early) start(f *Feed) {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
+	return makeSite(t, nil)
+}
+
+// makeSite makes a site with presence, or without.
+func makeSite(t testing.TB, presence *ephemeral.Presence) *site {
+	t.Helper()
 	e := &early{}
-	st := &site{t: t, sink: e}
+	st := &site{t: t, sink: e, presence: presence}
 	st.r = replicatest.New(t, replicatest.Options{Sink: e.committed, Rules: sinceRules,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	st.typing = ephemeral.New(ephemeral.Config{Changed: func(r id.RoomID) { st.Feed.TypingChanged(r) }})
@@ -91,7 +98,7 @@ func newSite(t testing.TB) *site {
 
 // newFeed makes another feed over the rows, as a restart would; the sink does not know it.
 func (st *site) newFeed(boot uint64) *Feed {
-	return New(Config{Replica: st.r, Typing: st.typing, Site: "site", Boot: boot, Acked: st.keys.Acked})
+	return New(Config{Replica: st.r, Typing: st.typing, Presence: st.presence, Site: "site", Boot: boot, Acked: st.keys.Acked})
 }
 
 func user(name string) id.UserID { return id.UserID("@" + name + ":h") }
@@ -148,6 +155,7 @@ func (st *site) send(name string, r id.RoomID, content string) id.EventID {
 // response is the JSON of an answer.
 type response struct {
 	NextBatch string `json:"next_batch"`
+	Presence  struct{ Events []eventJSON }
 	Rooms     struct {
 		Join, Leave, Invite, Knock map[id.RoomID]*roomJSON
 	}

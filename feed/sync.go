@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bongsu/account"
+	"bongsu/ephemeral"
 	"bongsu/errs"
 	"bongsu/filter"
 	"bongsu/id"
@@ -28,7 +29,9 @@ type Request struct {
 	FullState bool
 	// StateAfter asks for the state at the end of timelines, not where they start (use_state_after).
 	StateAfter bool
-	Draining   <-chan struct{} // closed when waiting must end; may be nil
+	// Presence is what the client makes of its user by asking; default Online.
+	Presence ephemeral.PresenceState
+	Draining <-chan struct{} // closed when waiting must end; may be nil
 }
 
 func badParam(format string, args ...any) error {
@@ -55,6 +58,7 @@ func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.seen(&rq)
 	waits := rq.Timeout > 0 && since != nil && !rq.FullState
 	deadline := f.now().Add(min(rq.Timeout, MaxTimeout))
 	for {
@@ -233,6 +237,9 @@ func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visi
 	if since != nil && (since.Origin != f.origin || since.Ephemeral < floor) {
 		var anew = *since
 		anew.Ephemeral = 0
+		if since.Origin != f.origin {
+			anew.Presence = 0
+		}
 		a.since = &anew
 	}
 	a.seats = f.hub.seats(vis, view)
@@ -262,6 +269,7 @@ func (a *answer) write() {
 		a.news = true
 	}
 	a.encryption()
+	a.presence()
 	a.next.Sent = a.sent.end()
 	a.key("next_batch", `"`)
 	a.b = a.next.append(a.b)
