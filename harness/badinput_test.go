@@ -110,6 +110,8 @@ func newAbused(t *testing.T) *abused {
 		"uploadCrossSigningKeys":       `{"master_key": {"user_id": "` + a.anna.User + `", "usage": ["master"], "keys": {"ed25519:A": "A"}}}`,
 		"uploadCrossSigningSignatures": `{"` + a.anna.User + `": {"` + a.anna.Device + `": ` + device + `}}`,
 		"sendToDevice":                 `{"messages": {"` + bela.User + `": {"*": {"a": 1}}}}`,
+		"setPresence":                  `{"presence": "online", "status_msg": "x"}`,
+		"setRoomTag":                   `{"order": 0.5}`,
 		"setTyping":                    `{"typing": true, "timeout": 1000}`,
 	}
 	return a
