@@ -23,11 +23,11 @@ var (
 	// plain are routes that answer in words of their own, not in errcodes.
 	plain = []string{"metrics"}
 	// final are operations that end a session or an account when they work: each gets a session of its own.
-	final = []string{"logout", "logoutAll", "deactivateAccount", "changePassword", "deleteDevice", "deleteDevices"}
+	final = []string{"logout", "logout_all", "deactivateAccount", "changePassword", "deleteDevice", "deleteDevices"}
 	// uploads take bytes, not JSON.
 	uploads = []string{"uploadContent", "uploadContentToMXC"}
 	// bodyless are operations that change something and take no body; what comes with them is not looked at.
-	bodyless = []string{"logout", "logoutAll", "createContent", "forgetRoom"}
+	bodyless = []string{"logout", "logout_all", "createContent", "forgetRoom"}
 )
 
 // abused is a server that is about to be treated badly.
@@ -104,7 +104,7 @@ func newAbused(t *testing.T) *abused {
 		"redactEvent":                  `{"reason": "r"}`,
 		"postReceipt":                  `{"thread_id": "main"}`,
 		"setReadMarker":                `{"m.fully_read": "` + event + `", "m.read": "` + event + `", "m.read.private": "` + event + `"}`,
-		"uploadKeys":                   `{"device_keys": ` + device + `, "one_time_keys": {"signed_curve25519:A": {"key": "x"}}, "fallback_keys": {}}`,
+		"uploadKeys":                   `{"device_keys": ` + device + `, "one_time_keys": {"signed_curve25519:A": {"key": "x", "signatures": {}}}, "fallback_keys": {}}`,
 		"queryKeys":                    `{"device_keys": {"` + a.anna.User + `": []}, "timeout": 10}`,
 		"claimKeys":                    `{"one_time_keys": {"` + a.anna.User + `": {"` + a.anna.Device + `": "signed_curve25519"}}, "timeout": 10}`,
 		"uploadCrossSigningKeys":       `{"master_key": {"user_id": "` + a.anna.User + `", "usage": ["master"], "keys": {"ed25519:A": "A"}}}`,

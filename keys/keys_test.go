@@ -40,7 +40,7 @@ func deviceKeys(u id.UserID, d id.DeviceID) json.RawMessage {
 func oneTime(n int) map[string]json.RawMessage {
 	out := map[string]json.RawMessage{}
 	for i := range n {
-		out[fmt.Sprintf("sc:%03d", i)] = fmt.Appendf(nil, `{"key":"k%d"}`, i)
+		out[fmt.Sprintf("sc:%03d", i)] = fmt.Appendf(nil, `{"key":"k%d","signatures":{}}`, i)
 	}
 	return out
 }
@@ -92,7 +92,7 @@ func TestClaimIsExactlyOnce(t *testing.T) {
 	s := newSite(t, replicatest.Options{Plan: mem.Seeded(seed, mem.Rates{LoseAck: 0.3, Fail: 0.2, Forget: 0.2, LosePush: 0.1})})
 	k := newKeys(t, s, accounts{"@amy:s": {{ID: "A"}}})
 	const have, claimers = 40, 50
-	up := keys.Upload{OneTimeKeys: oneTime(have), FallbackKeys: map[string]json.RawMessage{"sc:fb": json.RawMessage(`{"key":"fb"}`)}}
+	up := keys.Upload{OneTimeKeys: oneTime(have), FallbackKeys: map[string]json.RawMessage{"sc:fb": json.RawMessage(`{"key":"fb","signatures":{}}`)}}
 	if _, err := k.Upload(t.Context(), "@amy:s", "A", up); err != nil {
 		t.Fatal(err)
 	}

@@ -160,7 +160,7 @@ func parseKeys(in map[string]json.RawMessage) ([]keyBody, error) {
 		if err != nil {
 			return nil, err
 		}
-		if key[0] != '{' && key[0] != '"' || key[0] == '{' && !hasText(key, "key") {
+		if key[0] != '"' && !isKeyObject(key) {
 			return nil, errs.New(op, errs.Invalid, errs.BadJSON, "the key %s does not have the right shape", name)
 		}
 		out = append(out, keyBody{Algorithm: algorithm, ID: keyID, Key: key})
@@ -169,9 +169,13 @@ func parseKeys(in map[string]json.RawMessage) ([]keyBody, error) {
 	return out, nil
 }
 
-func hasText(o event.Object, key string) bool {
-	_, ok := o.String(key)
-	return ok
+// isKeyObject reports whether a key has the form of a signed one. Specification: OneTimeKeys, KeyObject.
+func isKeyObject(raw []byte) bool {
+	var form struct {
+		Key        *string                               `json:"key"`
+		Signatures map[string]map[string]json.RawMessage `json:"signatures"`
+	}
+	return raw[0] == '{' && json.Unmarshal(raw, &form) == nil && form.Key != nil && form.Signatures != nil
 }
 
 // local reports whether a user's keys would be here.
