@@ -132,6 +132,8 @@ func TestCheckAnswer(t *testing.T) {
 		"unlisted status":  {"getTokenOwner", 201, "", `{"user_id":"@a:b"}`, []string{"getTokenOwner 201 : the specification does not list this status"}},
 		"no JSON":          {"getTokenOwner", 200, "text/plain", `x`, []string{"getTokenOwner 200 : Content-Type is text/plain"}},
 		"bytes":            {"getContentAuthed", 200, "image/png", `x`, nil},
+		"part of a file":   {"getContentAuthed", 206, "image/png", `x`, nil},
+		"part of JSON":     {"getTokenOwner", 206, "", `{"user_id":"@a:b"}`, []string{"getTokenOwner 206 : the specification does not list this status"}},
 		"error":            {"getTokenOwner", 404, "", `{"errcode":"M_NOT_FOUND","error":"x"}`, nil},
 		"unlisted error":   {"getTokenOwner", 418, "", `{"errcode":"M_X","error":"x"}`, nil},
 		"no errcode":       {"getTokenOwner", 404, "", `{}`, []string{"getTokenOwner 404 : an error without errcode", "getTokenOwner 404 : missing property 'errcode'"}},
