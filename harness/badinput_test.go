@@ -45,12 +45,12 @@ type abused struct {
 
 func newAbused(t *testing.T) *abused {
 	t.Helper()
-	a := &abused{t: t, http: &http.Client{Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
+	a := &abused{t: t, http: &http.Client{Transport: newJudge(t), Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}}
 	a.s, a.log = startLogged(t, "")
 	t.Cleanup(a.http.CloseIdleConnections)
-	a.spare = harness.NewClient(a.s.URL())
+	a.spare = harness.NewClientOver(a.s.URL(), newJudge(t))
 	t.Cleanup(a.spare.Close)
 	a.anna = user(t, a.s, "anna")
 	bela := user(t, a.s, "bela")
