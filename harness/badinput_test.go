@@ -39,6 +39,7 @@ type abused struct {
 	spare  *harness.Client   // of anna too
 	values map[string]string // for the path: parameter to a value that exists
 	bodies map[string]string // for the operations with a body: one that would work
+	kind   string            // Content-Type of the requests; empty for none
 	http   *http.Client
 	n      int
 }
@@ -170,6 +171,9 @@ func (a *abused) ask(r client.Route, path, token string, body []byte) (status in
 	}
 	if token != "" {
 		req.Header["Authorization"] = []string{"Bearer " + token}
+	}
+	if a.kind != "" {
+		req.Header["Content-Type"] = []string{a.kind}
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {

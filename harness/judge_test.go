@@ -2,6 +2,7 @@ package harness_test
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"net"
 	"net/http"
@@ -44,14 +45,10 @@ func (j *judge) RoundTrip(r *http.Request) (*http.Response, error) {
 	if op == nil {
 		return resp, nil
 	}
-	body, err := io.ReadAll(resp.Body)
+	body, broken := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	if err != nil { // the server was killed, say
-		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failing{err}))
-		return resp, nil
-	}
-	if j.t.Context().Err() != nil { // the test is over
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failing{broken}))
+	if over := j.t.Context().Err() != nil; over || broken != nil { // broken: the server was killed, say
 		return resp, nil
 	}
 	for _, f := range op.CheckAnswer(resp.StatusCode, resp.Header, body) {
@@ -69,7 +66,7 @@ func (j *judge) CloseIdleConnections() {
 	}
 }
 
-// failing is a reader that has only an error.
+// failing is a reader that has only an error, or nothing.
 type failing struct{ err error }
 
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
+func (f failing) Read([]byte) (int, error) { return 0, cmp.Or(f.err, io.EOF) }
