@@ -20,7 +20,8 @@ type schema struct {
 // view reads the schema at p.
 func (l *loader) view(p place) (schema, error) {
 	s := schema{properties: map[string]place{}}
-	return s, l.join(&s, p, 0)
+	err := l.join(&s, p, 0)
+	return s, err
 }
 
 // join adds what p says to s. Definitions refer to themselves here and there, so depth is bounded.
