@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"bongsu/account"
@@ -64,7 +65,8 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	}
 
 	server := id.ServerName(s.cfg.ServerName)
-	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
+	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf,
+		Admin: administers, BlocksInvites: blocksInvites, Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
 	s.onClose(func() error { s.herald.Close(); return nil })
@@ -121,6 +123,21 @@ func profileOf(r kv.Reader, user id.UserID) (room.Profile, bool) {
 	}
 	p := account.ProfileOf(r, user)
 	return room.Profile{DisplayName: p.Displayname, AvatarURL: p.AvatarURL}, true
+}
+
+// administers says who administers the server.
+func administers(r kv.Reader, user id.UserID) bool {
+	a, ok := account.Find(r, user)
+	return ok && a.Admin && !a.Deactivated
+}
+
+// blocksInvites says who wants no invites. Specification: client-server API, "Invite permission".
+func blocksInvites(r kv.Reader, user id.UserID) bool {
+	e, _ := account.Data(r, user, "", "m.invite_permission_config")
+	var config struct {
+		Action string `json:"default_action"`
+	}
+	return json.Unmarshal(e.Content, &config) == nil && config.Action == "block"
 }
 
 // devicesOf is what keys knows of an account.

@@ -22,11 +22,15 @@ type Config struct {
 	Replica *replica.Replica // has Machine among its machines
 	Server  id.ServerName    // of all users
 	// Profile is what a user is called; ok is false for one who does not exist.
-	Profile      func(r kv.Reader, user id.UserID) (p Profile, ok bool)
-	Version      event.RoomVersion // of new rooms; default 12
-	ReceiptDelay time.Duration     // how long receipts wait for each other; default 250 ms
-	Clock        clock.Clock       // default the system's
-	Log          *slog.Logger      // default discards
+	Profile func(r kv.Reader, user id.UserID) (p Profile, ok bool)
+	// Admin says who administers the server; nil: nobody.
+	Admin func(r kv.Reader, user id.UserID) bool
+	// BlocksInvites says who wants no invites; nil: nobody.
+	BlocksInvites func(r kv.Reader, user id.UserID) bool
+	Version       event.RoomVersion // of new rooms; default 12
+	ReceiptDelay  time.Duration     // how long receipts wait for each other; default 250 ms
+	Clock         clock.Clock       // default the system's
+	Log           *slog.Logger      // default discards
 }
 
 // Profile is what member events say of a user; an empty field is left out.
@@ -42,6 +46,7 @@ type By struct {
 type Service struct {
 	cfg      Config
 	receipts *receiptQueue
+	cards    cards
 }
 
 // New makes the service and starts its goroutine, which Close ends.
@@ -62,6 +67,9 @@ func New(cfg Config) *Service {
 	s.receipts = newReceiptQueue(s)
 	return s
 }
+
+// Server is whose users these are.
+func (s *Service) Server() id.ServerName { return s.cfg.Server }
 
 // View is a consistent reading of all rooms. Close it soon.
 func (s *Service) View() *replica.View { return s.cfg.Replica.View() }
@@ -195,6 +203,11 @@ func (s *Service) SendState(ctx context.Context, by By, room id.RoomID, typ, key
 	if err := s.checkState(typ, key, c); err != nil {
 		return "", err
 	}
+	if typ == event.TypeCanonicalAlias && key == "" {
+		if err := s.checkCanonical(ctx, room, c); err != nil {
+			return "", err
+		}
+	}
 	body := sendBody{Room: room, Sender: by.User, Device: by.Device, Type: typ, Key: key, Content: json.RawMessage(c)}
 	return s.submitEvent(ctx, kindState, room, by.User, replica.Key{}, &body)
 }
@@ -218,14 +231,18 @@ func (s *Service) checkState(typ, key string, content event.Object) error {
 	return nil
 }
 
-// known refuses to invite who cannot come: users of other servers, and users who do not exist.
+// known refuses to invite who cannot come: users of other servers, users who do not exist, and those who want no invites.
 func (s *Service) known(user id.UserID) error {
 	const op = "room.Invite"
 	if user.Server() != s.cfg.Server {
 		return errs.New(op, errs.Forbidden, "", "%s is on another server, and this one does not federate", user)
 	}
-	if _, ok := s.cfg.Profile(s.cfg.Replica.Rows(), user); !ok {
+	rows := s.cfg.Replica.Rows()
+	if _, ok := s.cfg.Profile(rows, user); !ok {
 		return errs.New(op, errs.NotFound, "", "there is no user %s", user)
+	}
+	if s.cfg.BlocksInvites != nil && s.cfg.BlocksInvites(rows, user) {
+		return errs.New(op, errs.Forbidden, errs.InviteBlocked, "%s takes no invites", user)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"bongsu/account"
@@ -25,7 +26,7 @@ type Rooms struct {
 // Routes are the endpoints about rooms.
 func (a Rooms) Routes() []Route {
 	const v3, in, v1 = "/_matrix/client/v3/", "/_matrix/client/v3/rooms/{roomId}/", "/_matrix/client/v1/rooms/{roomId}/"
-	return append(a.delayedRoutes(), []Route{
+	return slices.Concat(a.directoryRoutes(), a.spaceRoutes(), a.upgradeRoutes(), a.delayedRoutes(), []Route{
 		{Op: "createRoom", Class: Text, Method: "POST", Path: v3 + "createRoom", Limit: LimitSend, Handle: a.createRoom},
 		{Op: "joinRoom", Class: Text, Method: "POST", Path: v3 + "join/{roomIdOrAlias}", Limit: LimitSend, Handle: a.joinRoom},
 		{Op: "knockRoom", Class: Text, Method: "POST", Path: v3 + "knock/{roomIdOrAlias}", Limit: LimitSend, Handle: a.knockRoom},
@@ -62,7 +63,7 @@ func (a Rooms) Routes() []Route {
 
 		{Op: "postReceipt", Class: Receipts, Method: "POST", Path: in + "receipt/{receiptType}/{eventId}", Handle: a.postReceipt},
 		{Op: "setReadMarker", Class: Receipts, Method: "POST", Path: in + "read_markers", Handle: a.setReadMarker},
-	}...)
+	})
 }
 
 func by(r *Request) room.By { return room.By{User: r.User(), Device: r.Device()} }
@@ -112,22 +113,22 @@ func (a Rooms) joinRoomByID(ctx context.Context, r *Request) (any, error) {
 	return roomIDAnswer{in}, errs.Wrap("api.joinRoomById", a.Rooms.Join(ctx, by(r), in, why))
 }
 
-// roomOrAlias is the room that a path names, and the body's reason. There are no aliases yet, so one that is well formed leads
-// nowhere.
-func roomOrAlias(r *Request) (id.RoomID, string, error) {
+// roomOrAlias is the room that a path names by its id or an alias.
+func (a Rooms) roomOrAlias(r *Request) (id.RoomID, error) {
 	name := r.Path("roomIdOrAlias")
 	if !strings.HasPrefix(name, "#") {
-		in, err := id.ParseRoomID(name)
-		return withReason(r, in, err)
+		return id.ParseRoomID(name)
 	}
-	if _, err := id.ParseRoomAlias(name); err != nil {
-		return "", "", err
+	alias, err := id.ParseRoomAlias(name)
+	if err != nil {
+		return "", err
 	}
-	return "", "", errs.New("api.roomOrAlias", errs.NotFound, "", "there is no room with the alias %s", name)
+	return a.Rooms.Resolve(alias)
 }
 
 func (a Rooms) joinRoom(ctx context.Context, r *Request) (any, error) {
-	in, why, err := roomOrAlias(r)
+	in, err := a.roomOrAlias(r)
+	in, why, err := withReason(r, in, err)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +136,8 @@ func (a Rooms) joinRoom(ctx context.Context, r *Request) (any, error) {
 }
 
 func (a Rooms) knockRoom(ctx context.Context, r *Request) (any, error) {
-	in, why, err := roomOrAlias(r)
+	in, err := a.roomOrAlias(r)
+	in, why, err := withReason(r, in, err)
 	if err != nil {
 		return nil, err
 	}

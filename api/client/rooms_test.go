@@ -123,7 +123,6 @@ func TestRoomErrors(t *testing.T) {
 		{"amy", "POST createRoom", `{`, 400, "M_NOT_JSON"},
 		{"amy", "POST createRoom", ``, 400, "M_NOT_JSON"},
 		{"amy", "POST createRoom", `{"initial_state":[{"type":"m.room.power_levels","content":{"users":{"@amy:h":100}}}]}`, 400, "M_INVALID_ROOM_STATE"},
-		{"amy", "POST createRoom", `{"room_alias_name":"x"}`, 400, "M_UNKNOWN"},
 
 		{"bob", "POST rooms/$1/join", ``, 403, "M_FORBIDDEN"},
 		{"bob", "POST rooms/$1/join", `{"reason":1}`, 400, "M_BAD_JSON"},
