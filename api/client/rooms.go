@@ -313,8 +313,8 @@ func (a Rooms) getJoinedMembers(_ context.Context, r *Request) (any, error) {
 		return nil, notIn()
 	}
 	type profile struct {
-		DisplayName *string `json:"display_name"`
-		AvatarURL   *string `json:"avatar_url"`
+		DisplayName *string `json:"display_name,omitempty"`
+		AvatarURL   *string `json:"avatar_url,omitempty"`
 	}
 	out := struct {
 		Joined map[string]profile `json:"joined"`

@@ -208,6 +208,20 @@ func TestRoomErrors(t *testing.T) {
 	}
 }
 
+func TestKnock(t *testing.T) {
+	s := newRoomSite(t)
+	in := s.create(t, "amy", `{"initial_state":[{"type":"m.room.join_rules","state_key":"","content":{"join_rule":"knock"}}]}`)
+	if got := s.get(t, "bob", "POST knock/$1", `{"reason":"me too"}`, in)["room_id"]; got != in {
+		t.Error(got)
+	}
+	if got := s.get(t, "amy", "GET rooms/$1/state/m.room.member/@bob:h", "", in); got["membership"] != "knock" || got["reason"] != "me too" {
+		t.Error(got)
+	}
+	s.get(t, "amy", "POST rooms/$1/invite", `{"user_id":"@bob:h"}`, in)
+	s.get(t, "bob", "POST rooms/$1/join", "", in)
+	expect(t, s.as(t, "bob", "POST knock/$1", "", in), 403, "M_FORBIDDEN")
+}
+
 func TestRoomLife(t *testing.T) {
 	s := newRoomSite(t)
 	in := s.create(t, "amy", `{"name":"n","invite":["@bob:h"],"is_direct":true}`)
@@ -219,7 +233,7 @@ func TestRoomLife(t *testing.T) {
 		t.Error(got)
 	}
 	if got := fmt.Sprint(s.get(t, "bob", "GET rooms/$1/joined_members", "", in)); got !=
-		"map[joined:map[@amy:h:map[avatar_url:<nil> display_name:amy] @bob:h:map[avatar_url:<nil> display_name:bob]]]" {
+		"map[joined:map[@amy:h:map[display_name:amy] @bob:h:map[display_name:bob]]]" {
 		t.Error(got)
 	}
 	e := s.say(t, "amy", in, "1", "hello")
