@@ -32,6 +32,9 @@ const (
 	kindData       = "account.data"
 	kindFilter     = "account.filter"
 	kindShown      = "account.shown"
+	kindRefresh    = "account.refresh"
+	kindUsed       = "account.used"
+	kindModerate   = "account.moderate"
 
 	kindForget = "keys.forget" // of package keys: {"user","devices"}
 )
@@ -51,6 +54,9 @@ func Machine() replica.Machine {
 		kindData:       {Apply: replica.JSON(setData)},
 		kindFilter:     {Apply: replica.JSON(defineFilter)},
 		kindShown:      {Since: sinceRules, Apply: replica.JSON(shown)},
+		kindRefresh:    {Since: rulesAccounts, Apply: replica.JSON(refresh)},
+		kindUsed:       {Since: rulesAccounts, Apply: replica.JSON(used)},
+		kindModerate:   {Since: rulesAccounts, Apply: replica.JSON(moderate)},
 	}}
 }
 
@@ -62,6 +68,9 @@ type newDevice struct {
 	ID    id.DeviceID `json:"id"`
 	Name  string      `json:"name,omitempty"`
 	Token []byte      `json:"token"` // SHA-256
+	// Since rules 3: a refresh token, as SHA-256, and how long the access token is good, in milliseconds.
+	Refresh []byte `json:"refresh,omitempty"`
+	Life    int64  `json:"life,omitempty"`
 }
 
 type registerBody struct {
@@ -93,13 +102,17 @@ func userInUse() error {
 func find(tx *replica.Tx, op string, user id.UserID) (Account, error) {
 	v := tx.Get(accountKey(user))
 	if v == nil {
-		return Account{}, errs.New(op, errs.NotFound, "", "there is no such account")
+		return Account{}, noAccount(op)
 	}
 	a := decodeAccount(v)
 	if a.Deactivated {
 		return a, deactivated(op)
 	}
 	return a, nil
+}
+
+func noAccount(op string) error {
+	return errs.New(op, errs.NotFound, "", "there is no such account")
 }
 
 func deactivated(op string) error {
@@ -126,6 +139,9 @@ func login(tx *replica.Tx, b loginBody) ([]byte, error) {
 	if a.Changes != b.Changes {
 		return nil, stale(op)
 	}
+	if a.Locked {
+		return nil, locked(op)
+	}
 	putDevice(tx, b.User, b.Device)
 	return nil, nil
 }
@@ -136,12 +152,16 @@ func putDevice(tx *replica.Tx, user id.UserID, n newDevice) {
 	d := deviceRow{created: tx.Wall(), name: n.Name, token: string(n.Token)}
 	if v := tx.Get(key); v != nil {
 		old := decodeDevice(v)
-		tx.Delete(tokenKey(tx.Slot(), []byte(old.token)))
-		revoked(tx, old.token)
+		dropToken(tx, old.token)
+		dropLease(tx, user, n.ID)
 		d.created, d.name = old.created, old.name
 	}
 	tx.Set(key, d.encode())
-	tx.Set(tokenKey(tx.Slot(), n.Token), kv.Str(kv.Str(nil, user), n.ID))
+	if n.Refresh != nil && tx.Rules() >= rulesAccounts {
+		grant(tx, user, n)
+		return
+	}
+	setToken(tx, string(n.Token), tokenRow{user: user, device: n.ID})
 }
 
 type logoutBody struct {
@@ -152,8 +172,11 @@ type logoutBody struct {
 
 // logout ends the device of a token. If the token is gone already, so is what was asked for; the device may have a new one.
 func logout(tx *replica.Tx, b logoutBody) ([]byte, error) {
-	v := tx.Get(deviceKey(b.User, b.Device))
-	if v == nil || decodeDevice(v).token != string(b.Token) {
+	v := tx.Get(tokenKey(tx.Slot(), b.Token))
+	if v == nil {
+		return nil, nil
+	}
+	if t := decodeToken(v); t.user != b.User || t.device != b.Device {
 		return nil, nil
 	}
 	dropDevices(tx, b.User, []id.DeviceID{b.Device})
@@ -169,9 +192,8 @@ func dropDevices(tx *replica.Tx, user id.UserID, devices []id.DeviceID) {
 		if v == nil {
 			continue
 		}
-		token := decodeDevice(v).token
-		tx.Delete(tokenKey(tx.Slot(), []byte(token)))
-		revoked(tx, token)
+		dropToken(tx, decodeDevice(v).token)
+		dropLease(tx, user, device)
 		tx.Delete(key)
 		gone = append(gone, device)
 	}

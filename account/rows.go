@@ -24,6 +24,8 @@ const (
 	tableNames   = 'n' // derived: user -> nothing, for listing in order
 	tableShow    = 's' // user -> place of the last change of the profile that rooms show
 	tableOwed    = 'o' // derived: user -> wall time of that change; gone when rooms show it
+	tableLease   = 'l' // user, device -> lease: of devices with a refresh token
+	tableRefresh = 'r' // SHA-256 of the refresh token -> user, device
 )
 
 func row(user id.UserID, table byte) []byte {
@@ -38,6 +40,14 @@ func deviceKey(user id.UserID, device id.DeviceID) []byte {
 
 func tokenKey(slot id.Slot, hash []byte) []byte {
 	return append(replica.Row(slot, machineByte, tableToken), hash...)
+}
+
+func leaseKey(user id.UserID, device id.DeviceID) []byte {
+	return kv.Str(row(user, tableLease), device)
+}
+
+func refreshKey(slot id.Slot, hash []byte) []byte {
+	return append(replica.Row(slot, machineByte, tableRefresh), hash...)
 }
 
 func profileKey(user id.UserID, field string) []byte { return kv.Str(row(user, tableProfile), field) }
@@ -66,6 +76,8 @@ func owedKey(p journal.Partition, user id.UserID) []byte {
 type Account struct {
 	Admin       bool
 	Deactivated bool   // closed for good; the name is not given away again
+	Locked      bool   // by an administrator: nothing is done for it, and nothing lost
+	Suspended   bool   // by an administrator: it may read and leave, not take part
 	Created     int64  // Unix milliseconds
 	Password    string // PHC string of the password's hash; empty: no password is right
 	Changes     uint32 // how often the password has been set
@@ -75,6 +87,8 @@ type Account struct {
 const (
 	flagAdmin       = 1
 	flagDeactivated = 2
+	flagLocked      = 4
+	flagSuspended   = 8
 )
 
 func (a Account) encode() []byte {
@@ -85,6 +99,12 @@ func (a Account) encode() []byte {
 	if a.Deactivated {
 		flags |= flagDeactivated
 	}
+	if a.Locked {
+		flags |= flagLocked
+	}
+	if a.Suspended {
+		flags |= flagSuspended
+	}
 	out := kv.U32(kv.U64([]byte{flags}, a.Created), a.Changes)
 	return kv.Str(kv.Str(out, a.Password), a.nonce)
 }
@@ -92,7 +112,8 @@ func (a Account) encode() []byte {
 func decodeAccount(v []byte) Account {
 	d := decoder{v: v}
 	flags := d.byte()
-	a := Account{Admin: flags&flagAdmin != 0, Deactivated: flags&flagDeactivated != 0}
+	a := Account{Admin: flags&flagAdmin != 0, Deactivated: flags&flagDeactivated != 0,
+		Locked: flags&flagLocked != 0, Suspended: flags&flagSuspended != 0}
 	a.Created, a.Changes, a.Password, a.nonce = int64(d.u64()), d.u32(), d.str(), d.str()
 	d.end("account")
 	return a

@@ -69,8 +69,8 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
 	s.onClose(func() error { s.herald.Close(); return nil })
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
-		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
-	s.sessions = account.NewSessions(s.replica.Rows())
+		TokenLife: s.cfg.Accounts.TokenLifetime, ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
+	s.sessions = account.NewSessions(s.accounts)
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
 	if err := s.openMedia(data, server); err != nil {
@@ -136,7 +136,7 @@ func devicesOf(r kv.Reader, user id.UserID) []keys.Device {
 type sessions struct{ *account.Sessions }
 
 // Authenticate implements client.Sessions.
-func (s sessions) Authenticate(_ context.Context, token string) (client.Session, error) {
-	ses, err := s.Sessions.Authenticate(token)
+func (s sessions) Authenticate(ctx context.Context, token string) (client.Session, error) {
+	ses, err := s.Sessions.Authenticate(ctx, token)
 	return client.Session(ses), err
 }

@@ -36,10 +36,17 @@ type Config struct {
 
 	OpenRegistration bool `help:"Let everybody make an account."`
 
+	Accounts Accounts `embed:"" group:"Accounts"`
+
 	API     API     `embed:"" group:"Requests"`
 	Disk    Disk    `embed:"" group:"Storage"`
 	Cluster Cluster `embed:"" group:"Sites"`
 	Log     Log     `embed:"" prefix:"log-" group:"Logs"`
+}
+
+// Accounts is what holds for people's accounts.
+type Accounts struct {
+	TokenLifetime time.Duration `default:"1h" placeholder:"TIME" help:"How long an access token is good, where the client can refresh it. Default ${default}."`
 }
 
 // API is how requests are served.
@@ -156,6 +163,7 @@ func (c *Config) Validate() error {
 		text        string
 	}{
 		{"partitions", int64(c.Disk.Partitions), 1, 64, "1 to 64"},
+		{"token-lifetime", int64(c.Accounts.TokenLifetime), int64(10 * time.Second), int64(8760 * time.Hour), "10s to 8760h"},
 		{"max-requests", int64(c.API.MaxRequests), 1, 1 << 20, "1 to 1048576"},
 		{"request-timeout", int64(c.API.RequestTimeout), int64(100 * time.Millisecond), int64(10 * time.Minute), "100ms to 10m"},
 		{"shutdown-timeout", int64(c.API.ShutdownTimeout), 0, int64(time.Hour), "0s to 1h"},

@@ -74,6 +74,13 @@ const (
 	HasContent         Code = "has_content"         // a media id that has content already
 	NoThumbnail        Code = "no_thumbnail"        // content that no thumbnail can be made of
 	Expired            Code = "expired"             // the transaction id is older than the promise to remember it
+	TokenExpired       Code = "token_expired"       // the access token's time is up; a refresh token or another login gives a new one
+	UserLocked         Code = "user_locked"         // the account is locked by an administrator, for now
+	UserSuspended      Code = "user_suspended"      // the account is suspended: it may read and leave, not take part
+	ThreepidInUse      Code = "threepid_in_use"     // the address belongs to another account
+	ThreepidAuth       Code = "threepid_auth"       // the address has not been confirmed
+	ThreepidMedium     Code = "threepid_medium"     // addresses of that sort are not handled
+	ServerNotTrusted   Code = "server_not_trusted"  // an identity server that is not asked
 )
 
 // Error is a failure with an operation, a kind and a message for the person at the other end.

@@ -31,8 +31,9 @@ func (a Accounts) Routes() []Route {
 			Handle: a.checkUsernameAvailability},
 		{Op: "getLoginFlows", Method: "GET", Path: v3 + "/login", Auth: None, Static: true, Handle: a.getLoginFlows},
 		{Op: "login", Method: "POST", Path: v3 + "/login", Auth: None, Limit: LimitLogin, Deadline: passwordPatience, Handle: a.login},
-		{Op: "logout", Method: "POST", Path: v3 + "/logout", Handle: a.logout},
-		{Op: "logoutAll", Method: "POST", Path: v3 + "/logout/all", Handle: a.logoutAll},
+		{Op: "refresh", Method: "POST", Path: v3 + "/refresh", Auth: None, Limit: LimitLogin, Handle: a.refresh},
+		{Op: "logout", Method: "POST", Path: v3 + "/logout", Moderated: true, Handle: a.logout},
+		{Op: "logoutAll", Method: "POST", Path: v3 + "/logout/all", Moderated: true, Handle: a.logoutAll},
 		{Op: "getTokenOwner", Method: "GET", Path: v3 + "/account/whoami", Static: true, Handle: a.getTokenOwner},
 		{Op: "changePassword", Method: "POST", Path: v3 + "/account/password", Handle: a.changePassword},
 		{Op: "deactivateAccount", Method: "POST", Path: v3 + "/account/deactivate", Handle: a.deactivateAccount},
@@ -43,7 +44,39 @@ func (a Accounts) Routes() []Route {
 type loginReply struct {
 	User   id.UserID   `json:"user_id"`
 	Device id.DeviceID `json:"device_id,omitempty"`
-	Token  string      `json:"access_token,omitempty"`
+	tokens
+}
+
+// tokens are the part of it that refresh answers, too.
+type tokens struct {
+	Access    string `json:"access_token,omitempty"`
+	Refresh   string `json:"refresh_token,omitempty"`
+	ExpiresIn int64  `json:"expires_in_ms,omitempty"`
+}
+
+func loggedIn(l account.Login) loginReply {
+	return loginReply{l.User, l.Device, tokensOf(l)}
+}
+
+func tokensOf(l account.Login) tokens {
+	return tokens{l.Token, l.Refresh, l.Life.Milliseconds()}
+}
+
+func (a Accounts) refresh(ctx context.Context, rq *Request) (any, error) {
+	var in struct {
+		Token *string `json:"refresh_token"`
+	}
+	if err := rq.Decode(&in); err != nil {
+		return nil, err
+	}
+	if in.Token == nil {
+		return nil, errs.New("api.refresh", errs.Invalid, errs.MissingParam, "refresh_token is required")
+	}
+	out, err := a.Service.Refresh(ctx, *in.Token)
+	if err != nil {
+		return nil, err
+	}
+	return tokensOf(out), nil
 }
 
 func (a Accounts) register(ctx context.Context, rq *Request) (any, error) {
@@ -64,6 +97,7 @@ func (a Accounts) register(ctx context.Context, rq *Request) (any, error) {
 		Device     id.DeviceID     `json:"device_id"`
 		DeviceName string          `json:"initial_device_display_name"`
 		Inhibit    bool            `json:"inhibit_login"`
+		Refresh    bool            `json:"refresh_token"`
 		Auth       json.RawMessage `json:"auth"`
 	}
 	if err := rq.Decode(&in); err != nil {
@@ -91,11 +125,11 @@ func (a Accounts) register(ctx context.Context, rq *Request) (any, error) {
 		return nil, errs.New(op, errs.Invalid, errs.MissingParam, "a password is required")
 	}
 	out, err := a.Service.Register(ctx, account.Registration{Localpart: in.Username, Password: *in.Password, Device: in.Device,
-		DeviceName: in.DeviceName, InhibitLogin: in.Inhibit, Nonce: attempt.Session})
+		DeviceName: in.DeviceName, InhibitLogin: in.Inhibit, Refresh: in.Refresh, Nonce: attempt.Session})
 	if err != nil {
 		return nil, err
 	}
-	return loginReply(out), nil
+	return loggedIn(out), nil
 }
 
 // open refuses while registration is closed.
@@ -144,6 +178,7 @@ func (a Accounts) login(ctx context.Context, rq *Request) (any, error) {
 		Password   *string         `json:"password"`
 		Device     id.DeviceID     `json:"device_id"`
 		DeviceName string          `json:"initial_device_display_name"`
+		Refresh    bool            `json:"refresh_token"`
 	}
 	if err := rq.Decode(&in); err != nil {
 		return nil, err
@@ -165,11 +200,11 @@ func (a Accounts) login(ctx context.Context, rq *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := a.Service.Login(ctx, proof, in.Device, in.DeviceName)
+	out, err := a.Service.Login(ctx, proof, account.NewSession{Device: in.Device, Name: in.DeviceName, Refresh: in.Refresh})
 	if err != nil {
 		return nil, err
 	}
-	return loginReply(out), nil
+	return loggedIn(out), nil
 }
 
 // checkPassword checks a password against the latest state. Guesses are limited for each account, whoever makes them.

@@ -31,7 +31,7 @@ func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 	keys := replica.Machine{Name: "keys", Byte: 'k', Kinds: map[string]replica.Kind{
 		"keys.forget": {Apply: func(*replica.Tx, []byte) ([]byte, error) { return nil, nil }},
 	}}
-	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{account.Machine(), keys}})
+	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{account.Machine(), keys}})
 	aa := &accountAPI{profiles: new(atomic.Int32)}
 	aa.accounts = Accounts{Open: true, Service: account.New(account.Config{
 		Replica: r, Server: "example.org", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
@@ -52,8 +52,8 @@ func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 // accountSessions is the Sessions of an account service.
 type accountSessions struct{ *account.Service }
 
-func (s accountSessions) Authenticate(_ context.Context, token string) (Session, error) {
-	ses, err := s.Service.Authenticate(token)
+func (s accountSessions) Authenticate(ctx context.Context, token string) (Session, error) {
+	ses, err := s.Service.Authenticate(ctx, token)
 	return Session(ses), err
 }
 
@@ -153,7 +153,7 @@ func TestRegistration(t *testing.T) {
 	full := `{"username":"Amy","password":"` + testPassword + `","device_id":"PHONE","initial_device_display_name":"Phone",
 		"refresh_token":true,"auth":{"type":"m.login.dummy","session":"` + session + `"}}`
 	first := answer(t, aa.call(t, "", "POST", "/register", full))
-	if len(first) != 3 || field(t, first, "user_id") != "@amy:example.org" || field(t, first, "device_id") != "PHONE" {
+	if len(first) != 5 || first["expires_in_ms"] != 3600000.0 || field(t, first, "refresh_token") == "" || field(t, first, "user_id") != "@amy:example.org" || field(t, first, "device_id") != "PHONE" {
 		t.Errorf("%v", first)
 	}
 	who := answer(t, aa.call(t, field(t, first, "access_token"), "GET", "/account/whoami", ""))

@@ -37,8 +37,10 @@ import (
 
 // Session is whose request it is.
 type Session struct {
-	User   id.UserID
-	Device id.DeviceID
+	User      id.UserID
+	Device    id.DeviceID
+	Locked    bool // the account is: nothing but logging out is done for it
+	Suspended bool // the account is: it may read and leave, not take part
 }
 
 // Sessions knows the access tokens.

@@ -81,16 +81,16 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	if s.db, err = kv.Open(kv.Config{MemTable: 4 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	s.replica, err = replica.Open(t.Context(), replica.Config{DB: s.db, Journal: s.journal, Site: name, Boot: boot, Sites: siteNames, Rules: 2,
+	s.replica, err = replica.Open(t.Context(), replica.Config{DB: s.db, Journal: s.journal, Site: name, Boot: boot, Sites: siteNames, Rules: 3,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sessions = account.NewSessions(s.replica.Rows())
 	s.typing = ephemeral.New(ephemeral.Config{Bus: s.journal, Origin: fmt.Sprint(name, "/", boot),
 		Changed: func(in id.RoomID) { s.feed.TypingChanged(in) }})
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
+	s.sessions = account.NewSessions(s.accounts)
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: "h", CatchUp: s.replica.CatchUp,
 		Devices: func(r kv.Reader, u id.UserID) (out []keys.Device) {
 			for _, d := range account.Devices(r, u) {
@@ -128,8 +128,8 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 }
 
 // Authenticate implements Sessions.
-func (s *clusterSite) Authenticate(_ context.Context, token string) (Session, error) {
-	ses, err := s.sessions.Authenticate(token)
+func (s *clusterSite) Authenticate(ctx context.Context, token string) (Session, error) {
+	ses, err := s.sessions.Authenticate(ctx, token)
 	return Session(ses), err
 }
 

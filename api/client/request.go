@@ -109,8 +109,13 @@ func (rq *Request) authenticate(ctx context.Context) error {
 		}
 		return errs.New("api.auth", errs.Unauthenticated, errs.MissingToken, "no access token was sent")
 	}
-	rq.session, err = rq.api.cfg.Sessions.Authenticate(ctx, token)
-	return errs.Wrap("api.auth", err)
+	if rq.session, err = rq.api.cfg.Sessions.Authenticate(ctx, token); err != nil {
+		return errs.Wrap("api.auth", err)
+	}
+	if rq.session.Locked && !rq.route.Moderated {
+		return errs.New("api.auth", errs.Unauthenticated, errs.UserLocked, "this account has been locked by an administrator")
+	}
+	return nil
 }
 
 func (rq *Request) token() (string, error) {
