@@ -36,6 +36,20 @@ const (
 	kindUsed       = "account.used"
 	kindModerate   = "account.moderate"
 
+	kindLoginToken    = "account.logintoken"
+	kindLoginTokenEnd = "account.logintoken.end"
+	kindTokenLogin    = "account.tokenlogin"
+
+	kindStage     = "account.stage" // in the slot of the session
+	kindStagesEnd = "account.stages.end"
+
+	kindRegToken        = "account.regtoken" // these in registrationSlot
+	kindRegTokenDrop    = "account.regtoken.drop"
+	kindRegTokenReserve = "account.regtoken.reserve"
+	kindRegTokenBind    = "account.regtoken.bind"
+	kindRegTokenRelease = "account.regtoken.release"
+	kindRegTokenUse     = "account.regtoken.use"
+
 	kindForget = "keys.forget" // of package keys: {"user","devices"}
 )
 
@@ -57,6 +71,18 @@ func Machine() replica.Machine {
 		kindRefresh:    {Since: rulesAccounts, Apply: replica.JSON(refresh)},
 		kindUsed:       {Since: rulesAccounts, Apply: replica.JSON(used)},
 		kindModerate:   {Since: rulesAccounts, Apply: replica.JSON(moderate)},
+
+		kindLoginToken:      {Since: rulesAccounts, Apply: replica.JSON(addLoginToken)},
+		kindLoginTokenEnd:   {Since: rulesAccounts, Apply: replica.JSON(endLoginToken)},
+		kindTokenLogin:      {Since: rulesAccounts, Apply: replica.JSON(tokenLogin)},
+		kindStage:           {Since: rulesAccounts, Apply: replica.JSON(passStage)},
+		kindStagesEnd:       {Since: rulesAccounts, Apply: replica.JSON(endStages)},
+		kindRegToken:        {Since: rulesAccounts, Apply: replica.JSON(addRegToken)},
+		kindRegTokenDrop:    {Since: rulesAccounts, Apply: replica.JSON(dropRegToken)},
+		kindRegTokenReserve: {Since: rulesAccounts, Apply: replica.JSON(reserve)},
+		kindRegTokenBind:    {Since: rulesAccounts, Apply: replica.JSON(bind)},
+		kindRegTokenRelease: {Since: rulesAccounts, Apply: replica.JSON(release)},
+		kindRegTokenUse:     {Since: rulesAccounts, Apply: replica.JSON(useRegToken)},
 	}}
 }
 
@@ -79,6 +105,8 @@ type registerBody struct {
 	Admin    bool       `json:"admin,omitempty"`
 	Nonce    []byte     `json:"nonce,omitempty"`
 	Device   *newDevice `json:"device,omitempty"`
+	// Since rules 3: the registration token that the account is made with.
+	Invite *reservation `json:"invite,omitempty"`
 }
 
 func register(tx *replica.Tx, b registerBody) ([]byte, error) {
@@ -90,6 +118,9 @@ func register(tx *replica.Tx, b registerBody) ([]byte, error) {
 	tx.Set(namesKey(tx.Partition(), b.User), []byte{})
 	if b.Device != nil {
 		putDevice(tx, b.User, *b.Device)
+	}
+	if b.Invite != nil && tx.Rules() >= rulesAccounts {
+		tx.Send(registrationSlot(), kindRegTokenUse, replica.Marshal(b.Invite))
 	}
 	return nil, nil
 }
@@ -307,6 +338,7 @@ func setAdmin(tx *replica.Tx, b adminBody) ([]byte, error) {
 type deactivateBody struct {
 	User    id.UserID `json:"user"`
 	Changes uint32    `json:"changes,omitempty"` // as in devicesBody
+	Erase   bool      `json:"erase,omitempty"`   // since rules 3
 }
 
 // deactivate closes an account: no password, no devices, no profile, no account data. The name stays taken.
@@ -331,6 +363,8 @@ func deactivate(tx *replica.Tx, b deactivateBody) ([]byte, error) {
 		}
 	}
 	owe(tx, b.User)
-	tx.Set(accountKey(b.User), Account{Deactivated: true, Created: a.Created, Changes: a.Changes + 1}.encode())
+	closed := Account{Deactivated: true, Created: a.Created, Changes: a.Changes + 1}
+	closed.Erased = b.Erase && tx.Rules() >= rulesAccounts
+	tx.Set(accountKey(b.User), closed.encode())
 	return changed, nil
 }

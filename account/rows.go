@@ -26,6 +26,11 @@ const (
 	tableOwed    = 'o' // derived: user -> wall time of that change; gone when rooms show it
 	tableLease   = 'l' // user, device -> lease: of devices with a refresh token
 	tableRefresh = 'r' // SHA-256 of the refresh token -> user, device
+
+	tableStages     = 'I' // in the slot of the session: session -> stages passed, with notes
+	tableRegToken   = 'R' // in registrationSlot: SHA-256 of the token -> RegistrationToken
+	tableReserved   = 'v' // in registrationSlot: SHA-256 of the token, SHA-256 of the session -> timer
+	tableLoginToken = 'k' // SHA-256 of the token -> user, Account.Changes, timer
 )
 
 func row(user id.UserID, table byte) []byte {
@@ -78,6 +83,7 @@ type Account struct {
 	Deactivated bool   // closed for good; the name is not given away again
 	Locked      bool   // by an administrator: nothing is done for it, and nothing lost
 	Suspended   bool   // by an administrator: it may read and leave, not take part
+	Erased      bool   // closed, and what it said is not shown to those who come later
 	Created     int64  // Unix milliseconds
 	Password    string // PHC string of the password's hash; empty: no password is right
 	Changes     uint32 // how often the password has been set
@@ -89,6 +95,7 @@ const (
 	flagDeactivated = 2
 	flagLocked      = 4
 	flagSuspended   = 8
+	flagErased      = 16
 )
 
 func (a Account) encode() []byte {
@@ -105,6 +112,9 @@ func (a Account) encode() []byte {
 	if a.Suspended {
 		flags |= flagSuspended
 	}
+	if a.Erased {
+		flags |= flagErased
+	}
 	out := kv.U32(kv.U64([]byte{flags}, a.Created), a.Changes)
 	return kv.Str(kv.Str(out, a.Password), a.nonce)
 }
@@ -113,7 +123,8 @@ func decodeAccount(v []byte) Account {
 	d := decoder{v: v}
 	flags := d.byte()
 	a := Account{Admin: flags&flagAdmin != 0, Deactivated: flags&flagDeactivated != 0,
-		Locked: flags&flagLocked != 0, Suspended: flags&flagSuspended != 0}
+		Locked: flags&flagLocked != 0, Suspended: flags&flagSuspended != 0,
+		Erased: flags&flagErased != 0}
 	a.Created, a.Changes, a.Password, a.nonce = int64(d.u64()), d.u32(), d.str(), d.str()
 	d.end("account")
 	return a

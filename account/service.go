@@ -45,9 +45,12 @@ func (s *Service) Server() id.ServerName { return s.cfg.Server }
 
 // submit proposes a change of a user's rows.
 func (s *Service) submit(ctx context.Context, user id.UserID, kind string, body any) ([]byte, error) {
-	return s.cfg.Replica.Submit(ctx, replica.Proposal{
-		Kind: kind, Slot: id.SlotOf(user), Body: replica.Marshal(body), Lane: string(user),
-	})
+	return s.propose(ctx, id.SlotOf(user), string(user), kind, body)
+}
+
+// propose proposes a change in a slot; those who share a lane wait in one queue.
+func (s *Service) propose(ctx context.Context, slot id.Slot, lane, kind string, body any) ([]byte, error) {
+	return s.cfg.Replica.Submit(ctx, replica.Proposal{Kind: kind, Slot: slot, Body: replica.Marshal(body), Lane: lane})
 }
 
 // UserID is the user id on this server that a person means by name: a user id, or a localpart, in capitals or not. Errors:
@@ -87,6 +90,9 @@ type Registration struct {
 	// Nonce names this registration among the client's calls. When its answer was lost and it is sent again, with the same
 	// nonce and password, it is answered with a new token instead of "the name is taken". Empty: no such favour.
 	Nonce string
+	// Invite is what Reserve said of the registration token for the session Session; empty: there was none.
+	Invite  string
+	Session string
 }
 
 // Login is what a client needs to act for a user. Device and Token are empty after a registration with InhibitLogin.
@@ -133,7 +139,14 @@ func (s *Service) Register(ctx context.Context, r Registration) (Login, error) {
 			return Login{}, err
 		}
 	}
+	var undo func()
+	if body.Invite, undo, err = s.bound(ctx, r, user); err != nil {
+		return Login{}, err
+	}
 	if _, err = s.submit(ctx, user, kindRegister, body); err != nil {
+		if errs.Is(err, errs.Conflict) {
+			undo()
+		}
 		if a, taken := Find(s.Rows(), user); taken && errs.Is(err, errs.Conflict) {
 			return s.registered(ctx, user, a, r)
 		}
@@ -317,9 +330,10 @@ func (s *Service) DeleteDevices(ctx context.Context, p Proof, devices []id.Devic
 	return errs.Wrap("account.DeleteDevices", err)
 }
 
-// Deactivate closes the account of a user who proved to know the password.
-func (s *Service) Deactivate(ctx context.Context, p Proof) error {
-	_, err := s.submit(ctx, p.User, kindDeactivate, deactivateBody{p.User, p.changes})
+// Deactivate closes the account of a user who proved to know the password. Its rooms are left soon. With erase, what the user has said is
+// not shown to those who come later.
+func (s *Service) Deactivate(ctx context.Context, p Proof, erase bool) error {
+	_, err := s.submit(ctx, p.User, kindDeactivate, deactivateBody{User: p.User, Changes: p.changes, Erase: erase})
 	if err == nil && s.cfg.ProfileChanged != nil {
 		s.cfg.ProfileChanged(ctx, p.User)
 	}

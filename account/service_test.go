@@ -239,14 +239,14 @@ func TestPasswords(t *testing.T) {
 	refused(t, err, errs.Forbidden, "")
 	refused(t, s.ChangePassword(t.Context(), old, pw+"3", true, ""), errs.Forbidden, "")
 	refused(t, s.DeleteDevices(t.Context(), old, []id.DeviceID{amy.Device}), errs.Forbidden, "")
-	refused(t, s.Deactivate(t.Context(), old), errs.Forbidden, "")
+	refused(t, s.Deactivate(t.Context(), old, false), errs.Forbidden, "")
 	_, err = s.CheckPassword(t.Context(), "amy", pw)
 	refused(t, err, errs.Forbidden, "")
 
 	if err := s.SetPassword(t.Context(), amy.User, pw, true); err != nil || s.known(t, amy) {
 		t.Error(err)
 	}
-	if err := s.Deactivate(t.Context(), s.proof(t, "amy")); err != nil {
+	if err := s.Deactivate(t.Context(), s.proof(t, "amy"), false); err != nil {
 		t.Error(err)
 	}
 	_, err = s.CheckPassword(t.Context(), "amy", pw)

@@ -260,7 +260,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 		return err
 	}
 	meta.Metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
-	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
+	accounts := client.Accounts{Service: s.accounts, Registration: registration(s.cfg)}
 	s.api, err = client.New(client.Config{
 		Sessions: sessions{s.sessions}, Fresh: s.replica, State: state{s.replica, s.disk}, Site: s.cfg.Site,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,

@@ -46,7 +46,9 @@ type Config struct {
 
 // Accounts is what holds for people's accounts.
 type Accounts struct {
-	TokenLifetime time.Duration `default:"1h" placeholder:"TIME" help:"How long an access token is good, where the client can refresh it. Default ${default}."`
+	RegistrationTokens bool          `help:"Let those make an account who have a registration token. See bongsu token."`
+	Terms              []string      `sep:"," placeholder:"TERM,…" help:"Documents to accept for a new account, each 'ID VERSION LANGUAGE URL NAME': 'privacy_policy 1.2 en https://example.org/privacy.html Privacy policy'. Default none."`
+	TokenLifetime      time.Duration `default:"1h" placeholder:"TIME" help:"How long an access token is good, where the client can refresh it. Default ${default}."`
 }
 
 // API is how requests are served.
@@ -153,6 +155,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Site == "" || len(c.Site) > 32 || strings.Trim(c.Site, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return wrong("site", "%q is not 1 to 32 characters of a-z, 0-9 and '-'", c.Site)
+	}
+	if _, err := c.Accounts.Documents(); err != nil {
+		return wrong("terms", "%v", err)
 	}
 	if _, err := c.API.Proxies(); err != nil {
 		return wrong("trusted-proxies", "%v", err)

@@ -33,7 +33,7 @@ func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 	}}
 	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{account.Machine(), keys}})
 	aa := &accountAPI{profiles: new(atomic.Int32)}
-	aa.accounts = Accounts{Open: true, Service: account.New(account.Config{
+	aa.accounts = Accounts{Registration: Registration{Open: true}, Service: account.New(account.Config{
 		Replica: r, Server: "example.org", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
 		ProfileChanged: func(context.Context, id.UserID) { aa.profiles.Add(1) },
 	})}
@@ -203,7 +203,7 @@ func TestRegistration(t *testing.T) {
 }
 
 func TestRegistrationClosed(t *testing.T) {
-	aa := newAccountAPI(t, func(a *Accounts, _ *Config) { a.Open = false })
+	aa := newAccountAPI(t, func(a *Accounts, _ *Config) { a.Registration.Open = false })
 	for _, r := range []row{{"POST", "/register", `{}`, 403, ""}, {"GET", "/register/available?username=a", "", 403, ""}} {
 		w := aa.call(t, "", r.method, r.path, r.body)
 		expect(t, w, 403, "M_FORBIDDEN")
@@ -242,7 +242,7 @@ func TestRegistrationRace(t *testing.T) {
 func TestLogin(t *testing.T) {
 	aa := newAccountAPI(t, nil)
 	token, device := aa.register(t, "amy")
-	if got := answer(t, aa.call(t, "", "GET", "/login", "")); fmt.Sprint(got) != "map[flows:[map[type:m.login.password]]]" {
+	if got := answer(t, aa.call(t, "", "GET", "/login", "")); fmt.Sprint(got) != "map[flows:[map[type:m.login.password] map[get_login_token:true type:m.login.token]]]" {
 		t.Errorf("%v", got)
 	}
 	login := func(rest string) map[string]any {
@@ -275,8 +275,12 @@ func TestLogin(t *testing.T) {
 		{"POST", "/login", `{"type":"m.login.password","user":"amy"}`, 400, "M_MISSING_PARAM"},
 		{"POST", "/login", `{"type":"m.login.password",` + pass + `}`, 400, "M_MISSING_PARAM"},
 		{"POST", "/login", `{"user":"amy",` + pass + `}`, 400, "M_MISSING_PARAM"},
-		{"POST", "/login", `{"type":"m.login.token","token":"x"}`, 400, "M_UNKNOWN"},
-		{"POST", "/login", `{"type":"m.login.password","identifier":{"type":"m.id.thirdparty","medium":"email","address":"a@b"},` + pass + `}`, 400, "M_UNKNOWN"},
+		{"POST", "/login", `{"type":"m.login.token","token":"x"}`, 403, "M_FORBIDDEN"},
+		{"POST", "/login", `{"type":"m.login.token"}`, 400, "M_MISSING_PARAM"},
+		{"POST", "/login", `{"type":"m.login.sso"}`, 400, "M_UNKNOWN"},
+		{"POST", "/login", `{"type":"m.login.password","identifier":{"type":"m.id.thirdparty","medium":"email","address":"a@b"},` + pass + `}`, 403, "M_FORBIDDEN"},
+		{"POST", "/login", `{"type":"m.login.password","medium":"email","address":"a@b",` + pass + `}`, 403, "M_FORBIDDEN"},
+		{"POST", "/login", `{"type":"m.login.password","identifier":{"type":"m.id.phone","country":"KR","phone":"02"},` + pass + `}`, 400, "M_UNKNOWN"},
 		{"POST", "/login", `{"type":"m.login.password","user":"amy","device_id":"` + strings.Repeat("x", 256) + `",` + pass + `}`, 400, "M_INVALID_PARAM"},
 		{"POST", "/login", `{"type":"m.login.password","identifier":"amy",` + pass + `}`, 400, "M_BAD_JSON"},
 		{"POST", "/login", `{"type":1}`, 400, "M_BAD_JSON"},

@@ -27,6 +27,7 @@ type cluster struct {
 	t     *testing.T
 	store *mem.Store
 	sites []*clusterSite
+	wants []func(*Accounts)
 }
 
 // clusterSite is a run of one site.
@@ -47,9 +48,9 @@ type clusterSite struct {
 
 var siteNames = []string{"a", "b", "c"}
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, wants ...func(*Accounts)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, store: mem.NewStore(4)}
+	c := &cluster{t: t, store: mem.NewStore(4), wants: wants}
 	for i, name := range siteNames {
 		s := c.open(name, 1)
 		for p := range s.journal.Partitions() {
@@ -106,7 +107,10 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 		}})
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Patience: 100 * time.Millisecond})
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: name, Boot: boot, Acked: s.keys.Acked})
-	accounts := Accounts{Service: s.accounts, Open: true}
+	accounts := Accounts{Service: s.accounts, Registration: Registration{Open: true}}
+	for _, want := range c.wants {
+		want(&accounts)
+	}
 	s.API, err = New(Config{Sessions: s, Fresh: s.replica, State: s.replica, Site: name, Deadline: 4 * time.Second, Limits: Limits{Off: true}},
 		Routes(Endpoints{
 			Meta:     Meta{Server: "h", Health: func(context.Context) error { return nil }, Status: func(context.Context) (any, error) { return nil, nil }},
