@@ -35,6 +35,7 @@ const (
 	kindRefresh    = "account.refresh"
 	kindUsed       = "account.used"
 	kindModerate   = "account.moderate"
+	kindSeen       = "account.seen"
 
 	kindLoginToken    = "account.logintoken"
 	kindLoginTokenEnd = "account.logintoken.end"
@@ -70,6 +71,7 @@ func Machine() replica.Machine {
 		kindShown:      {Since: sinceRules, Apply: replica.JSON(shown)},
 		kindRefresh:    {Since: rulesAccounts, Apply: replica.JSON(refresh)},
 		kindUsed:       {Since: rulesAccounts, Apply: replica.JSON(used)},
+		kindSeen:       {Since: rulesAccounts, Apply: replica.JSON(noteSeen)},
 		kindModerate:   {Since: rulesAccounts, Apply: replica.JSON(moderate)},
 
 		kindLoginToken:      {Since: rulesAccounts, Apply: replica.JSON(addLoginToken)},
@@ -225,6 +227,7 @@ func dropDevices(tx *replica.Tx, user id.UserID, devices []id.DeviceID) {
 		}
 		dropToken(tx, decodeDevice(v).token)
 		dropLease(tx, user, device)
+		tx.Delete(seenKey(user, device))
 		tx.Delete(key)
 		gone = append(gone, device)
 	}

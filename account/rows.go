@@ -27,6 +27,7 @@ const (
 	tableLease   = 'l' // user, device -> lease: of devices with a refresh token
 	tableRefresh = 'r' // SHA-256 of the refresh token -> user, device
 
+	tableSeen       = 'S' // user, device -> wall time, address, user agent
 	tableStages     = 'I' // in the slot of the session: session -> stages passed, with notes
 	tableRegToken   = 'R' // in registrationSlot: SHA-256 of the token -> RegistrationToken
 	tableReserved   = 'v' // in registrationSlot: SHA-256 of the token, SHA-256 of the session -> timer
@@ -50,6 +51,8 @@ func tokenKey(slot id.Slot, hash []byte) []byte {
 func leaseKey(user id.UserID, device id.DeviceID) []byte {
 	return kv.Str(row(user, tableLease), device)
 }
+
+func seenKey(user id.UserID, device id.DeviceID) []byte { return kv.Str(row(user, tableSeen), device) }
 
 func refreshKey(slot id.Slot, hash []byte) []byte {
 	return append(replica.Row(slot, machineByte, tableRefresh), hash...)

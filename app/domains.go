@@ -23,6 +23,7 @@ import (
 type domains struct {
 	accounts *account.Service
 	sessions *account.Sessions
+	watcher  *account.Watcher
 	herald   *account.Herald
 	rooms    *room.Service
 	keys     *keys.Keys
@@ -71,6 +72,8 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
 		TokenLife: s.cfg.Accounts.TokenLifetime, ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
 	s.sessions = account.NewSessions(s.accounts)
+	s.watcher = account.NewWatcher(s.accounts, s.clock.Now)
+	s.onClose(func() error { s.watcher.Close(); return nil })
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
 	if err := s.openMedia(data, server); err != nil {

@@ -28,7 +28,7 @@ func (a Accounts) Routes() []Route {
 		{Op: "getTokenOwner", Method: "GET", Path: v3 + "/account/whoami", Static: true, Handle: a.getTokenOwner},
 		{Op: "changePassword", Method: "POST", Path: v3 + "/account/password", Handle: a.changePassword},
 		{Op: "deactivateAccount", Method: "POST", Path: v3 + "/account/deactivate", Handle: a.deactivateAccount},
-	}, a.loginRoutes(), a.registerRoutes(), a.deviceRoutes(), a.profileRoutes(), a.dataRoutes(), a.pushRuleRoutes())
+	}, a.loginRoutes(), a.registerRoutes(), a.deviceRoutes(), a.moderationRoutes(), a.profileRoutes(), a.dataRoutes(), a.pushRuleRoutes())
 }
 
 // checkPassword checks a password against the latest state. Guesses are limited for each account, whoever makes them.

@@ -42,6 +42,7 @@ type clusterSite struct {
 	accounts *account.Service
 	sessions *account.Sessions
 	herald   *account.Herald
+	watcher  *account.Watcher
 	rooms    *room.Service
 	keys     *keys.Keys
 }
@@ -92,6 +93,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	s.accounts = account.New(account.Config{Replica: s.replica, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
 	s.sessions = account.NewSessions(s.accounts)
+	s.watcher = account.NewWatcher(s.accounts, time.Now)
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: "h", CatchUp: s.replica.CatchUp,
 		Devices: func(r kv.Reader, u id.UserID) (out []keys.Device) {
 			for _, d := range account.Devices(r, u) {
@@ -111,9 +113,9 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	for _, want := range c.wants {
 		want(&accounts)
 	}
-	s.API, err = New(Config{Sessions: s, Fresh: s.replica, State: s.replica, Site: name, Deadline: 4 * time.Second, Limits: Limits{Off: true}},
+	s.API, err = New(Config{Sessions: s, Seen: s.watcher.See, Fresh: s.replica, State: s.replica, Site: name, Deadline: 4 * time.Second, Limits: Limits{Off: true}},
 		Routes(Endpoints{
-			Meta:     Meta{Server: "h", Health: func(context.Context) error { return nil }, Status: func(context.Context) (any, error) { return nil, nil }},
+			Meta:     Meta{Server: "h", Moderates: s.accounts.IsAdmin, Health: func(context.Context) error { return nil }, Status: func(context.Context) (any, error) { return nil, nil }},
 			Accounts: accounts,
 			Rooms:    Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
 			Keys:     Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
@@ -140,6 +142,7 @@ func (s *clusterSite) Authenticate(ctx context.Context, token string) (Session, 
 // close stops a site as a graceful end would.
 func (s *clusterSite) close(t *testing.T) {
 	t.Helper()
+	s.watcher.Close()
 	s.herald.Close()
 	s.rooms.Close()
 	s.feed.Close()

@@ -112,10 +112,14 @@ func (rq *Request) authenticate(ctx context.Context) error {
 	if rq.session, err = rq.api.cfg.Sessions.Authenticate(ctx, token); err != nil {
 		return errs.Wrap("api.auth", err)
 	}
-	if rq.session.Locked && !rq.route.Moderated {
-		return errs.New("api.auth", errs.Unauthenticated, errs.UserLocked, "this account has been locked by an administrator")
+	return rq.moderated()
+}
+
+// seen tells of a long poll, which all clients send again and again: nothing is spent on other requests.
+func (rq *Request) seen() {
+	if rq.session.User != "" {
+		rq.api.cfg.Seen(rq.session.User, rq.session.Device, rq.Address().String(), rq.Header("User-Agent"))
 	}
-	return nil
 }
 
 func (rq *Request) token() (string, error) {

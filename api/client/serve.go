@@ -141,7 +141,7 @@ func (a *API) answer(ctx context.Context, rq *Request) (any, error) {
 	if rq.route.Auth != None {
 		var err error
 		if rq.route.LongPoll { // its stack stays as it is while it waits
-			kv.Aside(func() { err = rq.confirm(ctx, rq.authenticate) })
+			kv.Aside(func() { err = rq.confirm(ctx, rq.authenticate); rq.seen() })
 		} else {
 			err = rq.confirm(ctx, rq.authenticate)
 		}
