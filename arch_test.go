@@ -37,7 +37,7 @@ var house = rulebook{
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
 		"disk": mechanisms, "checkpoint": mechanisms,
-		"link": mechanisms, "link/linktest": mechanisms, "cluster": mechanisms, "seed": mechanisms,
+		"link": mechanisms, "mailer": mechanisms, "mailer/mailertest": mechanisms, "link/linktest": mechanisms, "cluster": mechanisms, "seed": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
 		"media": domains, "push": domains, "search": domains, "svc/*": domains,

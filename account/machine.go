@@ -41,6 +41,16 @@ const (
 	kindLoginTokenEnd = "account.logintoken.end"
 	kindTokenLogin    = "account.tokenlogin"
 
+	kindClaimAddress   = "account.address.claim" // in the slot of the address
+	kindReleaseAddress = "account.address.release"
+	kindKeepAddress    = "account.address.keep"
+	kindDropAddress    = "account.address.drop"
+
+	kindConfirm       = "account.confirm" // in the slot of the session
+	kindConfirmBegin  = "account.confirm.begin"
+	kindConfirmUnsent = "account.confirm.unsent"
+	kindConfirmEnd    = "account.confirm.end"
+
 	kindStage     = "account.stage" // in the slot of the session
 	kindStagesEnd = "account.stages.end"
 
@@ -73,6 +83,15 @@ func Machine() replica.Machine {
 		kindUsed:       {Since: rulesAccounts, Apply: replica.JSON(used)},
 		kindSeen:       {Since: rulesAccounts, Apply: replica.JSON(noteSeen)},
 		kindModerate:   {Since: rulesAccounts, Apply: replica.JSON(moderate)},
+
+		kindClaimAddress:   {Since: rulesAccounts, Apply: replica.JSON(claim)},
+		kindReleaseAddress: {Since: rulesAccounts, Apply: replica.JSON(releaseAddress)},
+		kindKeepAddress:    {Since: rulesAccounts, Apply: replica.JSON(keepAddress)},
+		kindDropAddress:    {Since: rulesAccounts, Apply: replica.JSON(dropAddress)},
+		kindConfirm:        {Since: rulesAccounts, Apply: replica.JSON(confirm)},
+		kindConfirmBegin:   {Since: rulesAccounts, Apply: replica.JSON(beginConfirmation)},
+		kindConfirmUnsent:  {Since: rulesAccounts, Apply: replica.JSON(unsentConfirmation)},
+		kindConfirmEnd:     {Since: rulesAccounts, Apply: replica.JSON(endConfirmation)},
 
 		kindLoginToken:      {Since: rulesAccounts, Apply: replica.JSON(addLoginToken)},
 		kindLoginTokenEnd:   {Since: rulesAccounts, Apply: replica.JSON(endLoginToken)},
@@ -364,6 +383,9 @@ func deactivate(tx *replica.Tx, b deactivateBody) ([]byte, error) {
 		for _, k := range keys {
 			tx.Delete(k)
 		}
+	}
+	if tx.Rules() >= rulesAccounts {
+		dropAddresses(tx, b.User)
 	}
 	owe(tx, b.User)
 	closed := Account{Deactivated: true, Created: a.Created, Changes: a.Changes + 1}

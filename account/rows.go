@@ -28,6 +28,9 @@ const (
 	tableRefresh = 'r' // SHA-256 of the refresh token -> user, device
 
 	tableSeen       = 'S' // user, device -> wall time, address, user agent
+	tableOwner      = 'e' // in the slot of the address: address -> user
+	tableAddress    = 'E' // user, address -> when it was confirmed and added
+	tableConfirm    = 'c' // in the slot of the session: session -> confirmation
 	tableStages     = 'I' // in the slot of the session: session -> stages passed, with notes
 	tableRegToken   = 'R' // in registrationSlot: SHA-256 of the token -> RegistrationToken
 	tableReserved   = 'v' // in registrationSlot: SHA-256 of the token, SHA-256 of the session -> timer

@@ -22,6 +22,9 @@ type Config struct {
 	// ProfileChanged is called when a user's displayname or avatar has changed and is kept, before the user is answered. It
 	// should only take note, as Herald.Tell does: the context ends with the request. Nil: nobody wants to know.
 	ProfileChanged func(ctx context.Context, user id.UserID)
+	// Mail sends a message to an e-mail address, and returns when it is on its way. Nil: no mail is sent, and no address can be added.
+	Mail      func(ctx context.Context, to, subject, text string) error
+	PublicURL string // by which people reach the server, for links in messages; required with Mail
 	// TokenLife is how long the access token of a device with a refresh token is good; default 1 h. Others have no end.
 	TokenLife time.Duration
 }

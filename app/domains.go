@@ -6,7 +6,6 @@ import (
 
 	"bongsu/account"
 	"bongsu/api/client"
-	"bongsu/auth"
 	"bongsu/blob"
 	"bongsu/checkpoint"
 	"bongsu/ephemeral"
@@ -69,8 +68,11 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
 	s.onClose(func() error { s.herald.Close(); return nil })
-	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
-		TokenLife: s.cfg.Accounts.TokenLifetime, ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
+	accounts, err := s.accountConfig()
+	if err != nil {
+		return err
+	}
+	s.accounts = account.New(accounts)
 	s.sessions = account.NewSessions(s.accounts)
 	s.watcher = account.NewWatcher(s.accounts, s.clock.Now)
 	s.onClose(func() error { s.watcher.Close(); return nil })

@@ -38,6 +38,7 @@ type Config struct {
 
 	Accounts Accounts `embed:"" group:"Accounts"`
 
+	Mail    Mail    `embed:"" prefix:"mail-" group:"Mail"`
 	API     API     `embed:"" group:"Requests"`
 	Disk    Disk    `embed:"" group:"Storage"`
 	Cluster Cluster `embed:"" group:"Sites"`
@@ -47,8 +48,18 @@ type Config struct {
 // Accounts is what holds for people's accounts.
 type Accounts struct {
 	RegistrationTokens bool          `help:"Let those make an account who have a registration token. See bongsu token."`
+	RegistrationEmail  string        `enum:"off,optional,required" default:"off" placeholder:"off|optional|required" help:"Whether an e-mail address is confirmed for a new account. Default ${default}."`
 	Terms              []string      `sep:"," placeholder:"TERM,…" help:"Documents to accept for a new account, each 'ID VERSION LANGUAGE URL NAME': 'privacy_policy 1.2 en https://example.org/privacy.html Privacy policy'. Default none."`
 	TokenLifetime      time.Duration `default:"1h" placeholder:"TIME" help:"How long an access token is good, where the client can refresh it. Default ${default}."`
+}
+
+// Mail is how messages to e-mail addresses are sent. Without a server none are, and addresses cannot be added to accounts.
+type Mail struct {
+	Server   string `placeholder:"HOST:PORT" help:"Mail server that messages are handed to. Default none: no mail is sent."`
+	From     string `placeholder:"ADDRESS" help:"Sender of messages, 'Example <no-reply@example.org>'. Required with a mail server. Default none."`
+	User     string `placeholder:"NAME" help:"User name at the mail server. Default none: it is not logged in."`
+	Password string `placeholder:"SECRET" help:"Password at the mail server. Better in the file or the environment than on the command line. Default none."`
+	Security string `enum:"starttls,tls,none" default:"starttls" placeholder:"HOW" help:"starttls, tls, or none for a mail server on this machine. Default ${default}."`
 }
 
 // API is how requests are served.
@@ -158,6 +169,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := c.Accounts.Documents(); err != nil {
 		return wrong("terms", "%v", err)
+	}
+	if err := c.checkMail(); err != nil {
+		return err
 	}
 	if _, err := c.API.Proxies(); err != nil {
 		return wrong("trusted-proxies", "%v", err)

@@ -28,7 +28,8 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Config{
 		Data: "d", Listen: "127.0.0.1:8008", ServerName: "example.org", Site: "main",
-		Accounts: Accounts{TokenLifetime: time.Hour},
+		Accounts: Accounts{RegistrationEmail: "off", TokenLifetime: time.Hour},
+		Mail:     Mail{Security: "starttls"},
 		API: API{RateLimits: "on", TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, RequestTimeout: 10 * time.Second,
 			MaxRequests: 1024, MaxUpload: 50 << 20, ShutdownTimeout: 10 * time.Second},
 		Disk: Disk{Partitions: 4, DiskReserve: 256 << 20, Queue: 8 << 20, Cache: 32 << 20},
@@ -133,6 +134,8 @@ func TestErrors(t *testing.T) {
 		"--terms=a/b 1 en https://h/p Name": "an id and a version have characters",
 		"--terms=p 1 e https://h/p Name":    `"e" is not a language`,
 		"--terms=p 1 en ftp://h/p Name":     `"ftp://h/p" is not a URL`,
+		"--registration-email=required":     "--registration-email: name a mail server with --mail-server",
+		"--mail-server=localhost:25":        "--mail-from: name the sender of messages",
 		"--partitions=0":                    "--partitions: must be 1 to 64",
 		"--partitions=four":                 "--partitions",
 		"--request-timeout=0s":              "--request-timeout: must be",

@@ -26,9 +26,10 @@ func (a Accounts) Routes() []Route {
 	const v3 = "/_matrix/client/v3"
 	return slices.Concat([]Route{
 		{Op: "getTokenOwner", Method: "GET", Path: v3 + "/account/whoami", Static: true, Handle: a.getTokenOwner},
-		{Op: "changePassword", Method: "POST", Path: v3 + "/account/password", Handle: a.changePassword},
+		{Op: "changePassword", Method: "POST", Path: v3 + "/account/password", Auth: Optional, Limit: LimitLogin, Deadline: passwordPatience,
+			Handle: a.changePassword},
 		{Op: "deactivateAccount", Method: "POST", Path: v3 + "/account/deactivate", Handle: a.deactivateAccount},
-	}, a.loginRoutes(), a.registerRoutes(), a.deviceRoutes(), a.moderationRoutes(), a.profileRoutes(), a.dataRoutes(), a.pushRuleRoutes())
+	}, a.loginRoutes(), a.registerRoutes(), a.emailRoutes(), a.deviceRoutes(), a.moderationRoutes(), a.profileRoutes(), a.dataRoutes(), a.pushRuleRoutes())
 }
 
 // checkPassword checks a password against the latest state. Guesses are limited for each account, whoever makes them.
@@ -79,12 +80,15 @@ func (a Accounts) getTokenOwner(_ context.Context, rq *Request) (any, error) {
 	}{rq.User(), rq.Device(), false}, nil
 }
 
+// newPassword is the body of changePassword.
+type newPassword struct {
+	Password *string         `json:"new_password"`
+	Logout   bool            `json:"logout_devices"`
+	Auth     json.RawMessage `json:"auth"`
+}
+
 func (a Accounts) changePassword(ctx context.Context, rq *Request) (any, error) {
-	in := struct {
-		Password *string         `json:"new_password"`
-		Logout   bool            `json:"logout_devices"`
-		Auth     json.RawMessage `json:"auth"`
-	}{Logout: true}
+	in := newPassword{Logout: true}
 	if err := rq.Decode(&in); err != nil {
 		return nil, err
 	}
@@ -92,6 +96,9 @@ func (a Accounts) changePassword(ctx context.Context, rq *Request) (any, error) 
 		if err := a.Service.CheckNewPassword(*in.Password); err != nil {
 			return nil, err
 		}
+	}
+	if rq.User() == "" {
+		return a.resetPassword(ctx, rq, in)
 	}
 	proof, answer, err := a.prove(ctx, rq, in.Auth)
 	if err != nil || answer != nil {

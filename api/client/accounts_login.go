@@ -117,7 +117,12 @@ const nobody = "@"
 
 // named is the user whom an identifier names; "" for none.
 func (a Accounts) named(i auth.Identifier) (string, error) {
-	return i.Resolve(func(string) string { return nobody })
+	return i.Resolve(func(address string) string {
+		if user := a.Service.ByAddress(address); user != "" {
+			return string(user)
+		}
+		return nobody
+	})
 }
 
 func (a Accounts) generateLoginToken(ctx context.Context, rq *Request) (any, error) {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"bongsu/account"
 	"bongsu/auth"
@@ -15,7 +16,18 @@ type Registration struct {
 	Open   bool // everybody
 	Tokens bool // who has a registration token; of no effect when it is open
 	Terms  []Policy
+	Email  Email // whether people confirm an e-mail address
 }
+
+// Email says whether people confirm an e-mail address to make an account.
+type Email string
+
+// What may be asked for.
+const (
+	EmailOff      Email = ""
+	EmailOptional Email = "optional"
+	EmailRequired Email = "required"
+)
 
 // Policy is a document that people must accept to make an account. Specification: "Terms of service at registration".
 type Policy struct {
@@ -78,7 +90,7 @@ func (a Accounts) register(ctx context.Context, rq *Request) (any, error) {
 		return nil, err
 	}
 	call := a.registration()
-	if attempt.Session != "" && len(call.Flows[0].Stages) > 1 { // another site may have heard of the stages before
+	if attempt.Session != "" && (len(call.Flows[0].Stages) > 1 || attempt.Type == auth.Email) { // another site may have heard of the stages before
 		if err := rq.CatchUp(ctx); err != nil {
 			return nil, err
 		}
@@ -90,13 +102,33 @@ func (a Accounts) register(ctx context.Context, rq *Request) (any, error) {
 	if in.Password == nil {
 		return nil, errs.New(op, errs.Invalid, errs.MissingParam, "a password is required")
 	}
+	address, confirmed := account.ParseConfirmation(passed.Notes[auth.Email])
+	if confirmed {
+		if err := a.free(address.Address, in.Username); err != nil {
+			return nil, err
+		}
+	}
 	out, err := a.Service.Register(ctx, account.Registration{Localpart: in.Username, Password: *in.Password, Device: in.Device,
 		DeviceName: in.DeviceName, InhibitLogin: in.Inhibit, Refresh: in.Refresh, Nonce: attempt.Session,
 		Session: passed.Session, Invite: passed.Notes[auth.RegistrationToken]})
 	if err != nil {
 		return nil, err
 	}
+	if confirmed {
+		if err := a.Service.AddAddress(ctx, out.User, address); err != nil && !errs.Is(err, errs.Conflict) {
+			return nil, err
+		} // that somebody else was faster with the address does not undo the account
+	}
 	return loggedIn(out), nil
+}
+
+// free refuses a confirmed address that an account has been made with, unless it was this one: the answer may have been lost.
+func (a Accounts) free(address, username string) error {
+	owner := a.Service.ByAddress(address)
+	if user, err := a.Service.UserID(username); owner == "" || err == nil && user == owner {
+		return nil
+	}
+	return errs.New("api.register", errs.Conflict, errs.ThreepidInUse, "this address belongs to another account")
 }
 
 // acceptable says what is wrong with a wish for an account before anybody authenticates for it.
@@ -123,10 +155,17 @@ func (a Accounts) registration() auth.Call {
 		stages = append(stages, auth.Terms)
 		c.Params[auth.Terms] = termsParams(a.Registration.Terms)
 	}
-	if len(stages) == 0 {
-		stages = []string{auth.Dummy}
+	with := func(stage string) auth.Flow { return auth.Flow{Stages: append(slices.Clone(stages), stage)} }
+	switch {
+	case a.Registration.Email == EmailRequired:
+		c.Flows = []auth.Flow{with(auth.Email)}
+	case a.Registration.Email == EmailOptional:
+		c.Flows = []auth.Flow{with(auth.Email), with(auth.Dummy)}
+	case len(stages) == 0:
+		c.Flows = []auth.Flow{with(auth.Dummy)}
+	default:
+		c.Flows = []auth.Flow{{Stages: stages}}
 	}
-	c.Flows = []auth.Flow{{Stages: stages}}
 	return c
 }
 
@@ -135,6 +174,9 @@ func (a Accounts) checkStage(ctx context.Context, session string, at auth.Attemp
 	switch at.Type {
 	case auth.RegistrationToken:
 		return a.Service.Reserve(ctx, at.Token, session)
+	case auth.Email:
+		c, err := a.Service.Confirmed(account.ForRegistration, at.Creds.Session, at.Creds.Secret)
+		return c.Note(), err
 	case auth.Terms: // who sends it has accepted them
 		return "", nil
 	}

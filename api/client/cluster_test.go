@@ -28,6 +28,16 @@ type cluster struct {
 	store *mem.Store
 	sites []*clusterSite
 	wants []func(*Accounts)
+	sends func(ctx context.Context, to, subject, text string) error // nil: no mail
+}
+
+// mail has all sites, which have been empty so far, send messages.
+func (c *cluster) mail(send func(ctx context.Context, to, subject, text string) error) {
+	c.sends = send
+	for i := range c.sites {
+		c.burn(i, 10)
+		c.settled()
+	}
 }
 
 // clusterSite is a run of one site.
@@ -90,7 +100,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	}
 	s.typing = ephemeral.New(ephemeral.Config{Bus: s.journal, Origin: fmt.Sprint(name, "/", boot),
 		Changed: func(in id.RoomID) { s.feed.TypingChanged(in) }})
-	s.accounts = account.New(account.Config{Replica: s.replica, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
+	s.accounts = account.New(account.Config{Replica: s.replica, Server: "h", Mail: c.sends, PublicURL: "https://h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
 	s.sessions = account.NewSessions(s.accounts)
 	s.watcher = account.NewWatcher(s.accounts, time.Now)

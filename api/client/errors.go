@@ -42,10 +42,10 @@ var errorTable = [...]errorRow{
 	{errs.Unauthenticated, errs.UnknownToken, 401, "M_UNKNOWN_TOKEN"},
 	{errs.Unauthenticated, errs.TokenExpired, 401, "M_UNKNOWN_TOKEN"},
 	{errs.Unauthenticated, errs.UserLocked, 401, "M_USER_LOCKED"},
-	{errs.Unauthenticated, errs.ThreepidAuth, 401, "M_THREEPID_AUTH_FAILED"},
 
 	{errs.Forbidden, "", 403, "M_FORBIDDEN"},
 	{errs.Forbidden, errs.UserDeactivated, 403, "M_USER_DEACTIVATED"},
+	{errs.Forbidden, errs.ThreepidAuth, 403, "M_THREEPID_AUTH_FAILED"},
 	{errs.Forbidden, errs.UserSuspended, 403, "M_USER_SUSPENDED"},
 	{errs.Forbidden, errs.ServerControlled, 405, "M_BAD_JSON"}, // as setAccountData says
 

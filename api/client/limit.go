@@ -22,6 +22,7 @@ const (
 	LimitAccount  Limit = "account"
 	LimitRegister Limit = "register"
 	LimitToken    Limit = "token"
+	LimitMail     Limit = "mail"
 	LimitSend     Limit = "send"
 )
 
@@ -38,6 +39,7 @@ type Limits struct {
 	Account  Rate // logins of one account, by anybody; default 1 in 2 seconds, 20 at once
 	Register Rate // by address; default 1 a second, 50 at once
 	Token    Rate // tokens for another login, by user; default 1 a minute, 3 at once
+	Mail     Rate // messages to e-mail addresses, by address of the client and of the person; default 1 a minute, 5 at once
 	Send     Rate // writes to rooms, by user; default 50 a second, 500 at once
 	MaxKeys  int  // buckets kept; the longest unused is forgotten; default 100,000, about 250 bytes each
 }
@@ -81,6 +83,7 @@ func newLimiter(l Limits, c clock.Clock) *limiter {
 			LimitAccount:  l.Account.or(Rate{0.5, 20}),
 			LimitRegister: l.Register.or(Rate{1, 50}),
 			LimitToken:    l.Token.or(Rate{1.0 / 60, 3}),
+			LimitMail:     l.Mail.or(Rate{1.0 / 60, 5}),
 			LimitSend:     l.Send.or(Rate{50, 500}),
 		}
 	}
