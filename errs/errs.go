@@ -78,6 +78,13 @@ const (
 	DuplicateAnnotation Code = "duplicate_annotation" // the same reaction once more
 	BadRelation         Code = "bad_relation"         // a relation to an event that cannot have it
 	InviteBlocked       Code = "invite_blocked"       // the invited user wants no invites
+	TokenExpired        Code = "token_expired"        // the access token's time is up; a refresh token or another login gives a new one
+	UserLocked          Code = "user_locked"          // the account is locked by an administrator, for now
+	UserSuspended       Code = "user_suspended"       // the account is suspended: it may read and leave, not take part
+	ThreepidInUse       Code = "threepid_in_use"      // the address belongs to another account
+	ThreepidAuth        Code = "threepid_auth"        // the address has not been confirmed
+	ThreepidMedium      Code = "threepid_medium"      // addresses of that sort are not handled
+	ServerNotTrusted    Code = "server_not_trusted"   // an identity server that is not asked
 )
 
 // Error is a failure with an operation, a kind and a message for the person at the other end.
