@@ -84,6 +84,7 @@ var access = map[string]string{
 	"getRoomSummary": open, "getSpaceHierarchy": "-+--++", "upgradeRoom": hers, "searchUserDirectory": anyone,
 	"getRelatingEvents": "00++++", "getRelatingEventsWithRelType": "00++++", "getRelatingEventsWithRelTypeAndEventType": "00++++",
 	"getThreadRoots": past, "getEventByTimestamp": past,
+	"getPresence": members, "setPresence": hers, "getRoomTags": hers, "setRoomTag": hers, "deleteRoomTag": hers,
 	"getDelayedEvents": anyone, "updateDelayedEvent": open, "actOnDelayedEvent": open, // whoever knows the id
 
 	// backups of keys: what is of another user is not there

@@ -124,6 +124,8 @@ func newAbused(t *testing.T) *abused {
 		"putRoomKeys":                  `{"rooms": {"` + room + `": {"sessions": {"s": ` + kept + `}}}}`,
 		"putRoomKeysByRoomId":          `{"sessions": {"s": ` + kept + `}}`,
 		"putRoomKeyBySessionId":        kept,
+		"setPresence":                  `{"presence": "online", "status_msg": "x"}`,
+		"setRoomTag":                   `{"order": 0.5}`,
 		"setTyping":                    `{"typing": true, "timeout": 1000}`,
 	}
 	return a

@@ -34,7 +34,6 @@ var lenientParameters = map[string]string{
 	"knockRoom via":              "as above",
 	"getRoomSummary via":         "as above",
 	"getEventByTimestamp ts":     "a time before 1970 is one as well",
-	"sync use_state_after":       "not there yet",
 	"getContentThumbnail width":  "the endpoint is closed, and says so before it looks at anything",
 	"getContentThumbnail height": "as above",
 }

@@ -334,6 +334,19 @@ func checkPast(t *rapid.T, v *View) {
 		if n != len(state) {
 			t.Fatalf("the state at %s has %d rows, not %d", s.ID, n, len(state))
 		}
+		for row := range v.StateWithout(event.TypeMember, s.Place) {
+			if n--; row.Type == event.TypeMember || state[roomstate.Key{Type: row.Type, StateKey: row.Key}] != row.Ref.ID {
+				t.Fatalf("the state without members at %s has %+v", s.ID, row)
+			}
+		}
+		for k := range state {
+			if k.Type == event.TypeMember {
+				n--
+			}
+		}
+		if n != 0 {
+			t.Fatalf("the state at %s without members lacks %d rows", s.ID, n)
+		}
 		if row, ok := v.StateRowAt(s.Place, s.Type, *s.StateKey); !ok || row.Ref.ID != s.ID {
 			t.Fatalf("%s is not its own state: %+v", s.ID, row)
 		}

@@ -36,7 +36,7 @@ func (a Accounts) Routes() []Route {
 		{Op: "getTokenOwner", Method: "GET", Path: v3 + "/account/whoami", Static: true, Handle: a.getTokenOwner},
 		{Op: "changePassword", Method: "POST", Path: v3 + "/account/password", Handle: a.changePassword},
 		{Op: "deactivateAccount", Method: "POST", Path: v3 + "/account/deactivate", Handle: a.deactivateAccount},
-	}, a.deviceRoutes(), a.profileRoutes(), a.dataRoutes(), a.pushRuleRoutes())
+	}, a.deviceRoutes(), a.profileRoutes(), a.dataRoutes(), a.tagRoutes(), a.pushRuleRoutes())
 }
 
 // loginReply is the answer of register and login.
