@@ -17,7 +17,7 @@ import (
 // A device that asked for it has a refresh token besides its access token, whose time then runs out. Refreshing makes a new pair. The
 // old pair stays good until one of the new pair is used: the answer may be lost on its way. A request that was given up at one
 // site may be applied after its repetition at another has been answered, so all pairs of unused answers are good until one
-// of them is used (docs/adr/0040-refreshed-tokens-wait-to-be-used.md). Specification: "Refreshing access tokens".
+// of them is used (docs/adr/0038-refreshed-tokens-wait-to-be-used.md). Specification: "Refreshing access tokens".
 
 // rulesAccounts is the rules version that brought refresh tokens, moderation, tokens for one login and addresses.
 const rulesAccounts = 3

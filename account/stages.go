@@ -11,7 +11,7 @@ import (
 )
 
 // A registration may take several stages, each a request of its own, to any site. What was passed stands in a row in the slot of
-// the session, for an hour of live time (docs/adr/0041-half-done-registrations-are-rows.md).
+// the session, for an hour of live time (docs/adr/0039-half-done-registrations-are-rows.md).
 
 // stagesLife is how long a registration may take, in milliseconds of live time.
 const stagesLife = 60 * 60 * 1000

@@ -14,7 +14,7 @@ import (
 
 // An alias lives in its own slot, which is another than that of its room. A room that is made with an alias is a saga: the alias is
 // reserved, the room is made, the room's slot says so to the alias's. If that word does not come, because whoever made the room
-// died on the way, the alias asks: a room that is not there by then never will be (docs/adr/0043-aliases-are-reserved-by-asking.md).
+// died on the way, the alias asks: a room that is not there by then never will be (docs/adr/0041-aliases-are-reserved-by-asking.md).
 
 // Tables of aliases. The keys of the first go on with the alias.
 const (
