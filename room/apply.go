@@ -31,6 +31,8 @@ func Machine() replica.Machine {
 		kindCarry:        {Since: sinceRules, Apply: replica.JSON(m.carry)},
 		kindArrived:      {Since: sinceRules, Apply: replica.JSON(m.arrived)},
 		kindUpgraded:     {Since: sinceRules, Apply: replica.JSON(m.upgraded)},
+		kindReport:       {Since: sinceRules, Apply: replica.JSON(m.report)},
+		kindDismiss:      {Since: sinceRules, Apply: replica.JSON(m.dismiss)},
 		kindPublish:      {Since: sinceRules, Apply: replica.JSON(m.setPublic)},
 		kindAlias:        {Since: sinceRules, Apply: replica.JSON(m.alias)},
 		kindUnalias:      {Since: sinceRules, Apply: replica.JSON(m.unalias)},
