@@ -167,6 +167,11 @@ func (s *Service) Send(ctx context.Context, by By, room id.RoomID, typ, txn stri
 		target, _ := c.String("redacts")
 		body.Redacts = id.EventID(target)
 	}
+	if r, ok := relationOf(c); ok && r.Type == relAnnotation {
+		if v, ok := Open(s.cfg.Replica.Rows(), room); ok {
+			body.Annotated = v.annotated(by.User, typ, r)
+		}
+	}
 	return s.submitEvent(ctx, kindSend, room, by.User, key, &body)
 }
 

@@ -172,11 +172,14 @@ func (s *Service) createEvent(creator id.UserID, c *Creation) (*event.Event, err
 	return event.Build(c.Version, d)
 }
 
+// randomLen is how many letters random makes.
+const randomLen = 18
+
 // random is 18 random letters, digits and similar: 108 bits.
 func random() string {
 	var b [14]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:])[:18]
+	return base64.RawURLEncoding.EncodeToString(b[:])[:randomLen]
 }
 
 // withCreators makes the invited users of a trusted_private_chat creators, besides those that the request names.

@@ -60,17 +60,17 @@ func TestInvitesBlocked(t *testing.T) {
 	st := newSite(t, replicatest.Options{})
 	st.cfg.BlocksInvites = func(_ kv.Reader, u id.UserID) bool { return u == bob.User }
 	room := st.create(t, amy, Creation{})
-	expect(t, "invite", st.Invite(t.Context(), amy, room, bob.User, ""), errs.Forbidden, errs.InviteBlocked)
+	refused(t, st.Invite(t.Context(), amy, room, bob.User, ""), errs.Forbidden, errs.InviteBlocked)
 	_, err := st.SendState(t.Context(), amy, room, event.TypeMember, string(bob.User), []byte(`{"membership":"invite"}`))
-	expect(t, "state", err, errs.Forbidden, errs.InviteBlocked)
+	refused(t, err, errs.Forbidden, errs.InviteBlocked)
 	_, err = st.Create(t.Context(), amy, Creation{Invite: []id.UserID{bob.User}})
-	expect(t, "create", err, errs.Forbidden, errs.InviteBlocked)
+	refused(t, err, errs.Forbidden, errs.InviteBlocked)
 	var many []id.UserID
 	for i := range maxInvited + 1 {
 		many = append(many, user(i))
 	}
 	_, err = st.Create(t.Context(), amy, Creation{Invite: many})
-	expect(t, "many", err, errs.Invalid, errs.InvalidParam)
+	refused(t, err, errs.Invalid, errs.InvalidParam)
 	st.create(t, amy, Creation{Invite: many[1:]})
 }
 

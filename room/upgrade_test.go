@@ -172,7 +172,7 @@ func TestUpgradeCarries(t *testing.T) {
 		t.Error(st.stateOf(t, old, event.TypePowerLevels, ""))
 	}
 	_, err = st.Send(t.Context(), bob, old, event.TypeMessage, "1", []byte(`{}`))
-	expect(t, "a message in the old room", err, errs.Forbidden, "")
+	refused(t, err, errs.Forbidden, "")
 }
 
 // TestUpgradeLevels: whoever was a creator above all levels keeps the highest one where there is none above.
@@ -210,12 +210,12 @@ func TestUpgradeRefused(t *testing.T) {
 		_, err := st.Upgrade(t.Context(), by, room, v, creators)
 		return err
 	}
-	expect(t, "version", try(amy, old, "5"), errs.Unsupported, errs.UnsupportedVersion)
-	expect(t, "no power", try(bob, old, event.V12), errs.Forbidden, "")
-	expect(t, "a stranger", try(cat, old, event.V12), errs.Forbidden, "")
-	expect(t, "no room", try(amy, "!none", event.V12), errs.Forbidden, "")
-	expect(t, "creators", try(amy, old, event.V12, "cat"), errs.Invalid, errs.InvalidParam)
-	expect(t, "many creators", try(amy, old, event.V12, make([]id.UserID, 101)...), errs.Invalid, errs.InvalidParam)
+	refused(t, try(amy, old, "5"), errs.Unsupported, errs.UnsupportedVersion)
+	refused(t, try(bob, old, event.V12), errs.Forbidden, "")
+	refused(t, try(cat, old, event.V12), errs.Forbidden, "")
+	refused(t, try(amy, "!none", event.V12), errs.Forbidden, "")
+	refused(t, try(amy, old, event.V12, "cat"), errs.Invalid, errs.InvalidParam)
+	refused(t, try(amy, old, event.V12, make([]id.UserID, 101)...), errs.Invalid, errs.InvalidParam)
 	if v := st.open(t, old); func() bool { _, there := v.upgrading(); return there }() {
 		t.Fatal("a refused upgrade is under way")
 	}
@@ -223,8 +223,8 @@ func TestUpgradeRefused(t *testing.T) {
 	if again := st.upgrade(t, amy, old, event.V10); again != to {
 		t.Errorf("once more: %s, not %s", again, to)
 	}
-	expect(t, "another version", try(amy, old, event.V12), errs.Forbidden, "")
-	expect(t, "no power, later", try(bob, old, event.V10), errs.Forbidden, "")
+	refused(t, try(amy, old, event.V12), errs.Forbidden, "")
+	refused(t, try(bob, old, event.V10), errs.Forbidden, "")
 }
 
 // TestUpgradeSurvivesCrash stops the process after each record of the upgrade in turn. The next one, with the rows of the first or with

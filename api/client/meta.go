@@ -52,7 +52,7 @@ func (m Meta) Routes() []Route {
 		m.DefaultVersion = "12"
 	}
 	if m.Unstable == nil {
-		m.Unstable = map[string]bool{}
+		m.Unstable = map[string]bool{msc4140: true}
 	}
 	m.signed = sync.OnceValues(m.signSites)
 	return []Route{

@@ -22,8 +22,9 @@ import (
 // roomSite is the API with rooms over a real replica; amy, bob, cat and dan are logged in.
 type roomSite struct {
 	*testAPI
-	rooms *room.Service
-	rows  func() kv.Reader
+	rooms    *room.Service
+	accounts *account.Service
+	rows     func() kv.Reader
 }
 
 func newRoomSite(t testing.TB) *roomSite {
@@ -46,7 +47,7 @@ func newRoomSite(t testing.TB) *roomSite {
 			tokens[u] = Session{User: id.UserID("@" + u + ":h"), Device: id.DeviceID(strings.ToUpper(u))}
 		}
 		c.Sessions, c.Limits.Off = &fakeSite{tokens: tokens}, true
-	}, routes...), rooms: rooms, rows: r.Rows}
+	}, routes...), rooms: rooms, accounts: accounts, rows: r.Rows}
 	return s
 }
 
@@ -60,7 +61,10 @@ func (s *roomSite) as(t testing.TB, user, call, body string, in ...string) *http
 		plain, escaped = append(plain, name, v), append(escaped, name, url.PathEscape(v))
 	}
 	path, body = strings.NewReplacer(escaped...).Replace(path), strings.NewReplacer(plain...).Replace(body)
-	r := newRequest(t, method, "/_matrix/client/v3/"+path, body)
+	if !strings.HasPrefix(path, "v1/") && !strings.HasPrefix(path, "unstable/") {
+		path = "v3/" + path
+	}
+	r := newRequest(t, method, "/_matrix/client/"+path, body)
 	r.Header.Set("Authorization", "Bearer "+user)
 	return s.do(r)
 }
