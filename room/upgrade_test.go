@@ -52,8 +52,8 @@ func TestUpgradeVersions(t *testing.T) {
 				ok(t, err)
 				ok(t, st.Join(t.Context(), bob, old, ""))
 			}
-			new := st.upgrade(t, bob, old, to) // bob, whose power is no more than that
-			v := st.open(t, new)
+			next := st.upgrade(t, bob, old, to) // bob, whose power is no more than that
+			v := st.open(t, next)
 			rules := v.Rules()
 			wantBob, wantAmy := int64(60), int64(100)
 			if to.Features().CreatorPower {
@@ -69,10 +69,10 @@ func TestUpgradeVersions(t *testing.T) {
 			if rules.JoinRule() != want {
 				t.Errorf("%s: %s, want %s", name, rules.JoinRule(), want)
 			}
-			if got := st.stateOf(t, new, event.TypeName, ""); got != `{"name":"`+name+`"}` {
+			if got := st.stateOf(t, next, event.TypeName, ""); got != `{"name":"`+name+`"}` {
 				t.Errorf("%s: the name is %s", name, got)
 			}
-			if got := st.stateOf(t, old, event.TypeTombstone, ""); !strings.Contains(got, string(new)) {
+			if got := st.stateOf(t, old, event.TypeTombstone, ""); !strings.Contains(got, string(next)) {
 				t.Errorf("%s: the tombstone is %s", name, got)
 			}
 			create := v.Load(firstState(&v, event.TypeCreate)).Content
@@ -80,9 +80,9 @@ func TestUpgradeVersions(t *testing.T) {
 				t.Errorf("%s: %s", name, create)
 			}
 			// The new room works: it can be joined by whoever may, and spoken in.
-			ok(t, st.Invite(t.Context(), bob, new, amy.User, ""))
-			ok(t, st.Join(t.Context(), amy, new, ""))
-			_, err := st.Send(t.Context(), amy, new, event.TypeMessage, "1", []byte(`{"body":"here"}`))
+			ok(t, st.Invite(t.Context(), bob, next, amy.User, ""))
+			ok(t, st.Join(t.Context(), amy, next, ""))
+			_, err := st.Send(t.Context(), amy, next, event.TypeMessage, "1", []byte(`{"body":"here"}`))
 			ok(t, err)
 		}
 	}
@@ -117,20 +117,20 @@ func TestUpgradeCarries(t *testing.T) {
 	_, err := st.SendState(t.Context(), amy, old, event.TypePowerLevels, "", []byte(levels))
 	ok(t, err)
 
-	new := st.upgrade(t, amy, old, event.V12, cat.User)
+	next := st.upgrade(t, amy, old, event.V12, cat.User)
 	state[event.TypeCanonicalAlias] = `{"alias":"#main:h"}`
 	state[event.TypePowerLevels] = strings.Replace(levels, `"@amy:h":100,`, "", 1)
 	for typ, want := range state {
-		if got := st.stateOf(t, new, typ, ""); got != want {
+		if got := st.stateOf(t, next, typ, ""); got != want {
 			t.Errorf("%s: %s, want %s", typ, got, want)
 		}
 	}
-	v := st.open(t, new)
+	v := st.open(t, next)
 	create := v.Load(firstState(&v, event.TypeCreate)).Content.Without("predecessor", "bongsu.nonce")
 	if string(create) != `{"additional_creators":["@cat:h"],"m.federate":false,"room_version":"12","type":"m.space"}` {
 		t.Errorf("%s", create)
 	}
-	if got := st.stateOf(t, new, event.TypeMember, "@eve:h"); got != `{"membership":"ban","reason":"spam"}` {
+	if got := st.stateOf(t, next, event.TypeMember, "@eve:h"); got != `{"membership":"ban","reason":"spam"}` {
 		t.Errorf("eve: %s", got)
 	}
 	bans, joined := 0, 0
@@ -157,7 +157,7 @@ func TestUpgradeCarries(t *testing.T) {
 	}
 
 	// The old room.
-	if a, b := st.aliases(old), st.aliases(new); a != "[]" || b != "[#main:h #second:h]" {
+	if a, b := st.aliases(old), st.aliases(next); a != "[]" || b != "[#main:h #second:h]" {
 		t.Errorf("aliases: %s, %s", a, b)
 	}
 	was := st.open(t, old)
