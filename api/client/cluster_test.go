@@ -81,7 +81,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	if s.db, err = kv.Open(kv.Config{MemTable: 4 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	s.replica, err = replica.Open(t.Context(), replica.Config{DB: s.db, Journal: s.journal, Site: name, Boot: boot, Sites: siteNames, Rules: 2,
+	s.replica, err = replica.Open(t.Context(), replica.Config{DB: s.db, Journal: s.journal, Site: name, Boot: boot, Sites: siteNames, Rules: 3,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	if err != nil {
 		t.Fatal(err)
