@@ -46,6 +46,7 @@ type Config struct {
 // API is how requests are served.
 type API struct {
 	RateLimits      string        `enum:"on,off" default:"on" placeholder:"on|off" help:"Limit how often one user or address may log in, register and send. Default ${default}."`
+	Presence        string        `enum:"on,off" default:"on" placeholder:"on|off" help:"Tell users who share a room whether the others are there. Default ${default}."`
 	TrustedProxies  []string      `default:"127.0.0.0/8,::1/128" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed. Default ${default}."`
 	RequestTimeout  time.Duration `default:"10s" placeholder:"TIME" help:"After this a request is answered 503; long polls are apart. Default ${default}."`
 	MaxRequests     int           `default:"1024" placeholder:"N" help:"Requests at work at a time; more are answered 503; long polls are apart. Default ${default}."`

@@ -136,7 +136,7 @@ func TestReservedAliases(t *testing.T) {
 		st, stop := open(1)
 		draft := func() foundBody {
 			c := Creation{Version: event.V12}
-			ok(t, st.complete(&c))
+			ok(t, st.complete(amy, &c))
 			create, err := st.createEvent(amy.User, &c)
 			ok(t, err)
 			return foundBody{createBody: createBody{Version: c.Version, Create: []byte(create.Raw)}}

@@ -25,25 +25,25 @@ func Machine() replica.Machine {
 		kindMember:   {Apply: m.member},
 		kindForget:   {Apply: m.forget},
 		kindReceipts: {Apply: m.receipts},
-		kindDelay:    {Since: sinceRules3, Apply: m.delay},
-		kindDelayed:  {Since: sinceRules3, Apply: m.delayed},
-		kindDue:      {Since: sinceRules3, Apply: m.due},
+		kindDelay:    {Since: sinceRules, Apply: m.delay},
+		kindDelayed:  {Since: sinceRules, Apply: m.delayed},
+		kindDue:      {Since: sinceRules, Apply: m.due},
 
-		kindFound:        {Since: sinceRules3, Apply: replica.JSON(m.found)},
-		kindUpgrade:      {Since: sinceRules3, Apply: replica.JSON(m.upgrade)},
-		kindCarry:        {Since: sinceRules3, Apply: replica.JSON(m.carry)},
-		kindArrived:      {Since: sinceRules3, Apply: replica.JSON(m.arrived)},
-		kindUpgraded:     {Since: sinceRules3, Apply: replica.JSON(m.upgraded)},
-		kindReport:       {Since: sinceRules3, Apply: replica.JSON(m.report)},
-		kindDismiss:      {Since: sinceRules3, Apply: replica.JSON(m.dismiss)},
-		kindPublish:      {Since: sinceRules3, Apply: replica.JSON(m.setPublic)},
-		kindAlias:        {Since: sinceRules3, Apply: replica.JSON(m.alias)},
-		kindUnalias:      {Since: sinceRules3, Apply: replica.JSON(m.unalias)},
-		kindAliasReserve: {Since: sinceRules3, Apply: replica.JSON(m.reserveAlias)},
-		kindAliasExpire:  {Since: sinceRules3, Apply: replica.JSON(m.expireAlias)},
-		kindAliasAsk:     {Since: sinceRules3, Apply: replica.JSON(m.askRoom)},
-		kindAliasSettle:  {Since: sinceRules3, Apply: replica.JSON(m.settleAlias)},
-		kindAliasMove:    {Since: sinceRules3, Apply: replica.JSON(m.moveAlias)},
+		kindFound:        {Since: sinceRules, Apply: replica.JSON(m.found)},
+		kindUpgrade:      {Since: sinceRules, Apply: replica.JSON(m.upgrade)},
+		kindCarry:        {Since: sinceRules, Apply: replica.JSON(m.carry)},
+		kindArrived:      {Since: sinceRules, Apply: replica.JSON(m.arrived)},
+		kindUpgraded:     {Since: sinceRules, Apply: replica.JSON(m.upgraded)},
+		kindReport:       {Since: sinceRules, Apply: replica.JSON(m.report)},
+		kindDismiss:      {Since: sinceRules, Apply: replica.JSON(m.dismiss)},
+		kindPublish:      {Since: sinceRules, Apply: replica.JSON(m.setPublic)},
+		kindAlias:        {Since: sinceRules, Apply: replica.JSON(m.alias)},
+		kindUnalias:      {Since: sinceRules, Apply: replica.JSON(m.unalias)},
+		kindAliasReserve: {Since: sinceRules, Apply: replica.JSON(m.reserveAlias)},
+		kindAliasExpire:  {Since: sinceRules, Apply: replica.JSON(m.expireAlias)},
+		kindAliasAsk:     {Since: sinceRules, Apply: replica.JSON(m.askRoom)},
+		kindAliasSettle:  {Since: sinceRules, Apply: replica.JSON(m.settleAlias)},
+		kindAliasMove:    {Since: sinceRules, Apply: replica.JSON(m.moveAlias)},
 	}}
 }
 
@@ -59,6 +59,10 @@ const (
 	kindDelayed  = "room.delayed" // something is done about one of those
 	kindDue      = "room.due"     // its time has come: of a timer
 )
+
+// sinceRules is the rules version that brought room versions 6 to 9, aliases, published rooms, upgrades, reports, relations and delayed
+// events.
+const sinceRules = 3
 
 type machine struct {
 	memories *memories

@@ -43,7 +43,7 @@ func (m *machine) create(tx *replica.Tx, body []byte) ([]byte, error) {
 // begin writes a new room but for its head.
 func (m *machine) begin(tx *replica.Tx, b *createBody) (*writer, error) {
 	const op = "room.create"
-	if tx.Rules() < sinceRules3 && !b.Version.Features().KnockRestricted {
+	if tx.Rules() < sinceRules && !b.Version.Features().KnockRestricted {
 		return nil, errs.New(op, errs.Invalid, errs.UnsupportedVersion, "room version %q is not known here", b.Version)
 	}
 	ev, err := event.Parse(b.Version, b.Create)

@@ -25,12 +25,12 @@ type Config struct {
 	Profile func(r kv.Reader, user id.UserID) (p Profile, ok bool)
 	// Admin says who administers the server; nil: nobody.
 	Admin func(r kv.Reader, user id.UserID) bool
-	// BlocksInvites says who wants no invites; nil: nobody.
-	BlocksInvites func(r kv.Reader, user id.UserID) bool
-	Version       event.RoomVersion // of new rooms; default 12
-	ReceiptDelay  time.Duration     // how long receipts wait for each other; default 250 ms
-	Clock         clock.Clock       // default the system's
-	Log           *slog.Logger      // default discards
+	// MayInvite refuses an invitation that the invited user does not want. Nil: everybody wants all.
+	MayInvite    func(r kv.Reader, by, user id.UserID) error
+	Version      event.RoomVersion // of new rooms; default 12
+	ReceiptDelay time.Duration     // how long receipts wait for each other; default 250 ms
+	Clock        clock.Clock       // default the system's
+	Log          *slog.Logger      // default discards
 }
 
 // Profile is what member events say of a user; an empty field is left out.
@@ -62,6 +62,9 @@ func New(cfg Config) *Service {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MayInvite == nil {
+		cfg.MayInvite = func(kv.Reader, id.UserID, id.UserID) error { return nil }
 	}
 	s := &Service{cfg: cfg}
 	s.receipts = newReceiptQueue(s)
@@ -200,7 +203,7 @@ func (s *Service) SendState(ctx context.Context, by By, room id.RoomID, typ, key
 	if err != nil {
 		return "", err
 	}
-	if err := s.checkState(typ, key, c); err != nil {
+	if err := s.checkState(by.User, typ, key, c); err != nil {
 		return "", err
 	}
 	if typ == event.TypeCanonicalAlias && key == "" {
@@ -213,7 +216,7 @@ func (s *Service) SendState(ctx context.Context, by By, room id.RoomID, typ, key
 }
 
 // checkState refuses state that the rules of rooms would let through and that would make no sense.
-func (s *Service) checkState(typ, key string, content event.Object) error {
+func (s *Service) checkState(by id.UserID, typ, key string, content event.Object) error {
 	const op = "room.SendState"
 	if typ != event.TypeMember {
 		return nil
@@ -226,13 +229,13 @@ func (s *Service) checkState(typ, key string, content event.Object) error {
 	case !ok:
 		return errs.New(op, errs.Invalid, errs.BadJSON, "a member event has a membership")
 	case m == "invite":
-		return s.known(user)
+		return s.invitable(by, user)
 	}
 	return nil
 }
 
-// known refuses to invite who cannot come: users of other servers, users who do not exist, and those who want no invites.
-func (s *Service) known(user id.UserID) error {
+// invitable refuses to invite who cannot come, users of other servers and users who do not exist, and who does not want to be invited.
+func (s *Service) invitable(by, user id.UserID) error {
 	const op = "room.Invite"
 	if user.Server() != s.cfg.Server {
 		return errs.New(op, errs.Forbidden, "", "%s is on another server, and this one does not federate", user)
@@ -241,8 +244,5 @@ func (s *Service) known(user id.UserID) error {
 	if _, ok := s.cfg.Profile(rows, user); !ok {
 		return errs.New(op, errs.NotFound, "", "there is no user %s", user)
 	}
-	if s.cfg.BlocksInvites != nil && s.cfg.BlocksInvites(rows, user) {
-		return errs.New(op, errs.Forbidden, errs.InviteBlocked, "%s takes no invites", user)
-	}
-	return nil
+	return s.cfg.MayInvite(rows, by, user)
 }

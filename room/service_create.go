@@ -56,7 +56,7 @@ const (
 // Errors: Invalid with InvalidRoomState, BadJSON or InvalidParam; Unsupported with UnsupportedVersion; NotFound for an invited
 // user who does not exist.
 func (s *Service) Create(ctx context.Context, by By, c Creation) (id.RoomID, error) {
-	if err := s.complete(&c); err != nil {
+	if err := s.complete(by, &c); err != nil {
 		return "", err
 	}
 	create, err := s.createEvent(by.User, &c)
@@ -98,7 +98,7 @@ func (s *Service) found(ctx context.Context, by By, room id.RoomID, body foundBo
 }
 
 // complete checks the request and fills in the defaults.
-func (s *Service) complete(c *Creation) error {
+func (s *Service) complete(by By, c *Creation) error {
 	bad := func(code errs.Code, format string, args ...any) error {
 		return errs.New("room.Create", errs.Invalid, code, format, args...)
 	}
@@ -139,7 +139,7 @@ func (s *Service) complete(c *Creation) error {
 		if _, err := id.ParseUserID(string(u)); err != nil {
 			return err
 		}
-		if err := s.known(u); err != nil {
+		if err := s.invitable(by.User, u); err != nil {
 			return err
 		}
 	}
@@ -235,7 +235,7 @@ func (b *builder) build() {
 		}
 		content := b.canonical(st.Content)
 		if b.err == nil {
-			b.err = b.s.checkState(st.Type, st.Key, content)
+			b.err = b.s.checkState(b.creator, st.Type, st.Key, content)
 		}
 		if b.err == nil && st.Type == event.TypeCanonicalAlias && st.Key == "" {
 			b.err = b.checkCanonical(content)

@@ -58,7 +58,12 @@ func TestCreateLevels(t *testing.T) {
 
 func TestInvitesBlocked(t *testing.T) {
 	st := newSite(t, replicatest.Options{})
-	st.cfg.BlocksInvites = func(_ kv.Reader, u id.UserID) bool { return u == bob.User }
+	st.cfg.MayInvite = func(_ kv.Reader, _, u id.UserID) error {
+		if u == bob.User {
+			return errs.New("test", errs.Forbidden, errs.InviteBlocked, "no invites, please")
+		}
+		return nil
+	}
 	room := st.create(t, amy, Creation{})
 	refused(t, st.Invite(t.Context(), amy, room, bob.User, ""), errs.Forbidden, errs.InviteBlocked)
 	_, err := st.SendState(t.Context(), amy, room, event.TypeMember, string(bob.User), []byte(`{"membership":"invite"}`))

@@ -107,9 +107,9 @@ func (s *Service) Forget(ctx context.Context, by By, room id.RoomID) error {
 	return err
 }
 
-// Invite asks target to come. Errors: Forbidden; NotFound if there is no such user.
+// Invite asks target to come. Errors: Forbidden, with InviteBlocked if the user does not want that; NotFound if there is no such user.
 func (s *Service) Invite(ctx context.Context, by By, room id.RoomID, target id.UserID, reason string) error {
-	if err := s.known(target); err != nil {
+	if err := s.invitable(by.User, target); err != nil {
 		return err
 	}
 	return s.act(ctx, by, room, target, actInvite, s.memberContent("invite", target, reason))

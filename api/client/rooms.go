@@ -26,7 +26,7 @@ type Rooms struct {
 // Routes are the endpoints about rooms.
 func (a Rooms) Routes() []Route {
 	const v3, in, v1 = "/_matrix/client/v3/", "/_matrix/client/v3/rooms/{roomId}/", "/_matrix/client/v1/rooms/{roomId}/"
-	return slices.Concat(a.delayedRoutes(), a.directoryRoutes(), a.spaceRoutes(), a.upgradeRoutes(), a.reportRoutes(), []Route{
+	return slices.Concat(a.directoryRoutes(), a.spaceRoutes(), a.upgradeRoutes(), a.reportRoutes(), a.delayedRoutes(), []Route{
 		{Op: "createRoom", Class: Text, Method: "POST", Path: v3 + "createRoom", Limit: LimitSend, Handle: a.createRoom},
 		{Op: "joinRoom", Class: Text, Method: "POST", Path: v3 + "join/{roomIdOrAlias}", Limit: LimitSend, Handle: a.joinRoom},
 		{Op: "knockRoom", Class: Text, Method: "POST", Path: v3 + "knock/{roomIdOrAlias}", Limit: LimitSend, Handle: a.knockRoom},
@@ -260,7 +260,8 @@ func (a Rooms) read(r *Request) (*reading, error) {
 		rows.Close()
 		return nil, notIn()
 	}
-	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: account.Ignored(rows, r.User())}
+	ignored, _ := account.Ignored(rows, r.User())
+	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: ignored}
 	return &reading{View: v, user: r.User(), to: to, close: rows.Close}, nil
 }
 
@@ -312,8 +313,8 @@ func (a Rooms) getJoinedMembers(_ context.Context, r *Request) (any, error) {
 		return nil, notIn()
 	}
 	type profile struct {
-		DisplayName *string `json:"display_name"`
-		AvatarURL   *string `json:"avatar_url"`
+		DisplayName *string `json:"display_name,omitempty"`
+		AvatarURL   *string `json:"avatar_url,omitempty"`
 	}
 	out := struct {
 		Joined map[string]profile `json:"joined"`
