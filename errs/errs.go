@@ -73,6 +73,7 @@ const (
 	NotYetUploaded      Code = "not_yet_uploaded"     // a media id whose content has not come yet
 	HasContent          Code = "has_content"          // a media id that has content already
 	NoThumbnail         Code = "no_thumbnail"         // content that no thumbnail can be made of
+	InviteBlocked       Code = "invite_blocked"       // the invited user wants no invites
 	WrongBackup         Code = "wrong_backup"         // a key backup that is not the current one
 	Expired             Code = "expired"              // the transaction id is older than the promise to remember it
 	DuplicateAnnotation Code = "duplicate_annotation" // the same reaction once more
