@@ -78,7 +78,6 @@ const (
 	Expired             Code = "expired"              // the transaction id is older than the promise to remember it
 	DuplicateAnnotation Code = "duplicate_annotation" // the same reaction once more
 	BadRelation         Code = "bad_relation"         // a relation to an event that cannot have it
-	InviteBlocked       Code = "invite_blocked"       // the invited user wants no invites
 	TokenExpired        Code = "token_expired"        // the access token's time is up; a refresh token or another login gives a new one
 	UserLocked          Code = "user_locked"          // the account is locked by an administrator, for now
 	UserSuspended       Code = "user_suspended"       // the account is suspended: it may read and leave, not take part
