@@ -26,7 +26,7 @@ type Config struct {
 	Server  id.ServerName // whose users are here
 	// Devices are the devices of a user's account, in any order; required.
 	Devices func(r kv.Reader, user id.UserID) []Device
-	// CatchUp brings local state up to date before a device is taken for unknown; nil: it always is.
+	// CatchUp brings local state up to date before keys are shown and before a device is taken for unknown; nil: it always is.
 	CatchUp func(ctx context.Context) error
 }
 
@@ -180,34 +180,44 @@ func (k *Keys) local(user id.UserID) bool { return user.Server() == k.cfg.Server
 // devices are the devices of each of some users, ids to names. wanted says which ones somebody asks about; if one of them is
 // not there, local state is brought up to date before that is believed.
 func (k *Keys) devices(ctx context.Context, wanted map[id.UserID][]id.DeviceID) (map[id.UserID]map[id.DeviceID]string, error) {
-	read := func() (found map[id.UserID]map[id.DeviceID]string, all bool) {
-		found, all = map[id.UserID]map[id.DeviceID]string{}, true
-		view := k.cfg.Replica.View()
-		defer view.Close()
-		for user, devices := range wanted {
-			if !k.local(user) {
-				continue
-			}
-			names := map[id.DeviceID]string{}
-			for _, d := range k.cfg.Devices(view, user) {
-				names[d.ID] = d.Name
-			}
-			found[user] = names
-			all = all && len(names) > 0
-			for _, d := range devices {
-				_, ok := names[d]
-				all = all && (ok || d == everyDevice)
-			}
-		}
-		return found, all
-	}
-	found, all := read()
-	if all || k.cfg.CatchUp == nil {
+	found, all := k.known(wanted)
+	if all {
 		return found, nil
 	}
-	if err := k.cfg.CatchUp(ctx); err != nil {
+	if err := k.catchUp(ctx); err != nil {
 		return nil, errs.Wrap("keys.devices", err)
 	}
-	found, _ = read()
+	found, _ = k.known(wanted)
 	return found, nil
+}
+
+// catchUp brings local state up to date.
+func (k *Keys) catchUp(ctx context.Context) error {
+	if k.cfg.CatchUp == nil {
+		return nil
+	}
+	return k.cfg.CatchUp(ctx)
+}
+
+// known are the devices of some users as far as this site knows, and whether all that are wanted are among them.
+func (k *Keys) known(wanted map[id.UserID][]id.DeviceID) (found map[id.UserID]map[id.DeviceID]string, all bool) {
+	found, all = map[id.UserID]map[id.DeviceID]string{}, true
+	view := k.cfg.Replica.View()
+	defer view.Close()
+	for user, devices := range wanted {
+		if !k.local(user) {
+			continue
+		}
+		names := map[id.DeviceID]string{}
+		for _, d := range k.cfg.Devices(view, user) {
+			names[d.ID] = d.Name
+		}
+		found[user] = names
+		all = all && len(names) > 0
+		for _, d := range devices {
+			_, ok := names[d]
+			all = all && (ok || d == everyDevice)
+		}
+	}
+	return found, all
 }

@@ -54,6 +54,7 @@ type Replica struct {
 	kinds       map[string]registered
 	renewing    []Machine
 	deriving    []Machine
+	forgetting  []func() // Machine.Forget, of those that have one
 	rules       uint16
 	site        string
 	boot        uint64
@@ -105,8 +106,8 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	}
 	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, renewing: machinesThatRenew(cfg.Machines), deriving: machinesThatDerive(cfg.Machines),
 		rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot, sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log,
-		observer: cfg.Observer, everyRecord: cfg.EveryRecord, stamps: cfg.Stamps, checkpoint: cfg.Checkpoint, every: cfg.CheckpointEvery.Milliseconds(), snapshot: cfg.Snapshot,
-		diverged: cfg.Diverged, sealing: make(chan struct{})}
+		observer: cfg.Observer, everyRecord: cfg.EveryRecord, stamps: cfg.Stamps, checkpoint: cfg.Checkpoint,
+		every: cfg.CheckpointEvery.Milliseconds(), snapshot: cfg.Snapshot, diverged: cfg.Diverged, sealing: make(chan struct{})}
 	if r.site == "" || r.boot == 0 {
 		return nil, errors.New("replica: site and boot number are required")
 	}
@@ -125,6 +126,11 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	queueMax := cfg.Queue
 	if queueMax == 0 {
 		queueMax = 8 << 20
+	}
+	for _, m := range cfg.Machines {
+		if m.Forget != nil {
+			r.forgetting = append(r.forgetting, m.Forget)
+		}
 	}
 	n := r.j.Partitions()
 	for i := range n {

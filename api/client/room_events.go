@@ -195,6 +195,9 @@ func (a Rooms) getRoomEvents(ctx context.Context, r *Request) (any, error) {
 		return nil, notIn()
 	}
 	p := v.Page(q)
+	if p.Hidden && !r.caughtUp {
+		return nil, hidden()
+	}
 	out := newChunk(`{"chunk":[`)
 	for _, s := range p.Events {
 		out.add(v, s)
@@ -214,6 +217,13 @@ func (a Rooms) getRoomEvents(ctx context.Context, r *Request) (any, error) {
 		out.next("]")
 	}
 	return out.end("}"), nil
+}
+
+// hidden denies a page of which a part may not be seen: a site that is behind may lack what shows it, such as that the user has come
+// back to the room. Who gets the page without that part would never know that there was more, so it is a denial as any other, and only
+// a site that has caught up leaves it out.
+func hidden() error {
+	return errs.New("api.getRoomEvents", errs.Forbidden, "", "you may not see all of this page")
 }
 
 // members adds the member events of the senders as they were at the last of the events.
@@ -285,6 +295,9 @@ func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
 	around, ok := v.Around(e, limit, v.look(), v.heard(v.wanted(f)))
 	if !ok {
 		return nil, notSeen(r)
+	}
+	if (around.Before.Hidden || around.After.Hidden) && !r.caughtUp {
+		return nil, hidden()
 	}
 	out := newChunk(`{"event":`)
 	out.add(v, around.Event)
