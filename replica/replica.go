@@ -53,8 +53,8 @@ type Replica struct {
 	j           journal.Journal
 	kinds       map[string]registered
 	renewing    []Machine
-	deriving    []Machine
 	forgetting  []func() // Machine.Forget, of those that have one
+	deriving    []Machine
 	rules       uint16
 	site        string
 	boot        uint64
@@ -106,8 +106,8 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	}
 	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, renewing: machinesThatRenew(cfg.Machines), deriving: machinesThatDerive(cfg.Machines),
 		rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot, sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log,
-		observer: cfg.Observer, everyRecord: cfg.EveryRecord, stamps: cfg.Stamps, checkpoint: cfg.Checkpoint,
-		every: cfg.CheckpointEvery.Milliseconds(), snapshot: cfg.Snapshot, diverged: cfg.Diverged, sealing: make(chan struct{})}
+		observer: cfg.Observer, everyRecord: cfg.EveryRecord, stamps: cfg.Stamps, checkpoint: cfg.Checkpoint, every: cfg.CheckpointEvery.Milliseconds(), snapshot: cfg.Snapshot,
+		diverged: cfg.Diverged, sealing: make(chan struct{})}
 	if r.site == "" || r.boot == 0 {
 		return nil, errors.New("replica: site and boot number are required")
 	}

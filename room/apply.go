@@ -18,7 +18,7 @@ func Machine() replica.Machine {
 	for _, as := range memberships[1:] {
 		m.members[as] = &event.Event{Draft: event.Draft{Content: event.Object(`{"membership":"` + as + `"}`)}}
 	}
-	kinds := map[string]replica.Kind{
+	return replica.Machine{Name: "room", Byte: machineByte, Forget: m.memories.forget, Derive: derive, Derived: derivedVersion, Kinds: map[string]replica.Kind{
 		kindCreate:   {Apply: m.create},
 		kindSend:     {Apply: m.send},
 		kindState:    {Apply: m.state},
@@ -28,8 +28,7 @@ func Machine() replica.Machine {
 		kindDelay:    {Since: sinceRules3, Apply: m.delay},
 		kindDelayed:  {Since: sinceRules3, Apply: m.delayed},
 		kindDue:      {Since: sinceRules3, Apply: m.due},
-	}
-	return replica.Machine{Name: "room", Byte: machineByte, Kinds: kinds, Forget: m.memories.forget, Derive: derive, Derived: derivedVersion}
+	}}
 }
 
 // The kinds of proposal. What a body of a kind means never changes.

@@ -300,7 +300,7 @@ func (w *writer) checkRelation(d *event.Draft, known id.EventID) error {
 			again = ok && was == r
 		}
 		if again {
-			return errs.New(op, errs.Invalid, errs.Duplicate, "you have annotated the event like this before")
+			return errs.New(op, errs.Invalid, errs.DuplicateAnnotation, "you have annotated the event like this before")
 		}
 	}
 	return nil

@@ -35,7 +35,7 @@ var errorTable = [...]errorRow{
 	{errs.Invalid, errs.KeyTooLarge, 400, "M_KEY_TOO_LARGE"},
 	{errs.Invalid, errs.ProfileTooLarge, 400, "M_PROFILE_TOO_LARGE"},
 	{errs.Invalid, errs.BadRelation, 400, "M_UNKNOWN"},
-	{errs.Invalid, errs.Duplicate, 400, "M_DUPLICATE_ANNOTATION"},
+	{errs.Invalid, errs.DuplicateAnnotation, 400, "M_DUPLICATE_ANNOTATION"},
 	{errs.Invalid, errs.Expired, 400, "M_UNKNOWN"}, // 400, so that clients stop repeating it
 
 	// Not M_UNKNOWN_TOKEN: that makes a client wipe its keys, and must be said on purpose.
