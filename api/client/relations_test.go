@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"bongsu/account"
 	"bongsu/id"
 	"bongsu/room"
 )
@@ -214,7 +213,7 @@ func TestBundledReferences(t *testing.T) {
 // ignore makes amy ignore somebody.
 func (s *roomSite) ignore(t testing.TB, who string) {
 	t.Helper()
-	if err := s.accounts.SetData(t.Context(), "@amy:h", "", account.TypeIgnoredUsers, json.RawMessage(`{"ignored_users":{"`+who+`":{}}}`)); err != nil {
+	if err := s.accounts.SetData(t.Context(), "@amy:h", "", "m.ignored_user_list", json.RawMessage(`{"ignored_users":{"`+who+`":{}}}`)); err != nil {
 		t.Fatal(err)
 	}
 }

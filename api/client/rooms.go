@@ -255,7 +255,7 @@ func (a Rooms) read(r *Request) (*reading, error) {
 		rows.Close()
 		return nil, notIn()
 	}
-	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: account.Ignored(rows, r.User())}
+	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: ignoredBy(rows, r.User())}
 	return &reading{View: v, user: r.User(), to: to, close: rows.Close}, nil
 }
 
