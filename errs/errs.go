@@ -77,6 +77,7 @@ const (
 	Expired             Code = "expired"              // the transaction id is older than the promise to remember it
 	DuplicateAnnotation Code = "duplicate_annotation" // the same reaction once more
 	BadRelation         Code = "bad_relation"         // a relation to an event that cannot have it
+	InviteBlocked       Code = "invite_blocked"       // the invited user wants no invites
 )
 
 // Error is a failure with an operation, a kind and a message for the person at the other end.

@@ -25,9 +25,23 @@ func Machine() replica.Machine {
 		kindMember:   {Apply: m.member},
 		kindForget:   {Apply: m.forget},
 		kindReceipts: {Apply: m.receipts},
-		kindDelay:    {Since: sinceRules3, Apply: m.delay},
-		kindDelayed:  {Since: sinceRules3, Apply: m.delayed},
-		kindDue:      {Since: sinceRules3, Apply: m.due},
+		kindDelay:    {Since: sinceRules, Apply: m.delay},
+		kindDelayed:  {Since: sinceRules, Apply: m.delayed},
+		kindDue:      {Since: sinceRules, Apply: m.due},
+
+		kindFound:        {Since: sinceRules, Apply: replica.JSON(m.found)},
+		kindUpgrade:      {Since: sinceRules, Apply: replica.JSON(m.upgrade)},
+		kindCarry:        {Since: sinceRules, Apply: replica.JSON(m.carry)},
+		kindArrived:      {Since: sinceRules, Apply: replica.JSON(m.arrived)},
+		kindUpgraded:     {Since: sinceRules, Apply: replica.JSON(m.upgraded)},
+		kindPublish:      {Since: sinceRules, Apply: replica.JSON(m.setPublic)},
+		kindAlias:        {Since: sinceRules, Apply: replica.JSON(m.alias)},
+		kindUnalias:      {Since: sinceRules, Apply: replica.JSON(m.unalias)},
+		kindAliasReserve: {Since: sinceRules, Apply: replica.JSON(m.reserveAlias)},
+		kindAliasExpire:  {Since: sinceRules, Apply: replica.JSON(m.expireAlias)},
+		kindAliasAsk:     {Since: sinceRules, Apply: replica.JSON(m.askRoom)},
+		kindAliasSettle:  {Since: sinceRules, Apply: replica.JSON(m.settleAlias)},
+		kindAliasMove:    {Since: sinceRules, Apply: replica.JSON(m.moveAlias)},
 	}}
 }
 
@@ -43,6 +57,9 @@ const (
 	kindDelayed  = "room.delayed" // something is done about one of those
 	kindDue      = "room.due"     // its time has come: of a timer
 )
+
+// sinceRules is the rules version that brought room versions 6 to 9, aliases, published rooms, upgrades, relations and delayed events.
+const sinceRules = 3
 
 type machine struct {
 	memories *memories

@@ -255,7 +255,7 @@ func (w *writer) sendDelayed(b *delayBody) error {
 
 // overtake cancels what others have delayed of a piece of state that has been set now: it was made for what was there before.
 func (w *writer) overtake(s *Stored) {
-	if w.tx.Rules() < sinceRules3 {
+	if w.tx.Rules() < sinceRules {
 		return
 	}
 	var gone []delayBody

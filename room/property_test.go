@@ -34,7 +34,7 @@ func TestAnyHistory(t *testing.T) {
 		boot := uint64(1)
 		start := func() (*replica.Replica, func()) {
 			boot++
-			return replicatest.Start(t, replicatest.Options{Store: store, DB: db, Boot: boot, Machines: []replica.Machine{Machine()}, Rules: 3})
+			return replicatest.Start(t, replicatest.Options{Store: store, DB: db, Boot: boot, Rules: sinceRules, Machines: []replica.Machine{Machine()}})
 		}
 		r, stop := start()
 		defer func() { stop() }()
@@ -77,7 +77,7 @@ func TestAnyHistory(t *testing.T) {
 				rt.Fatalf("%s: %d rooms in the list, %d with a member event", u, n, len(rooms))
 			}
 		}
-		fresh, stopFresh := replicatest.Start(t, replicatest.Options{Store: store, Machines: []replica.Machine{Machine()}, Boot: 1, Site: "fresh", Sites: []string{"site"}, Rules: 3})
+		fresh, stopFresh := replicatest.Start(t, replicatest.Options{Store: store, Rules: sinceRules, Machines: []replica.Machine{Machine()}, Boot: 1, Site: "fresh", Sites: []string{"site"}})
 		defer stopFresh()
 		for p := range 2 {
 			a, b := r.Status(journal.Partition(p)), fresh.Status(journal.Partition(p))
@@ -333,6 +333,19 @@ func checkPast(t *rapid.T, v *View) {
 		}
 		if n != len(state) {
 			t.Fatalf("the state at %s has %d rows, not %d", s.ID, n, len(state))
+		}
+		for row := range v.StateWithout(event.TypeMember, s.Place) {
+			if n--; row.Type == event.TypeMember || state[roomstate.Key{Type: row.Type, StateKey: row.Key}] != row.Ref.ID {
+				t.Fatalf("the state without members at %s has %+v", s.ID, row)
+			}
+		}
+		for k := range state {
+			if k.Type == event.TypeMember {
+				n--
+			}
+		}
+		if n != 0 {
+			t.Fatalf("the state at %s without members lacks %d rows", s.ID, n)
 		}
 		if row, ok := v.StateRowAt(s.Place, s.Type, *s.StateKey); !ok || row.Ref.ID != s.ID {
 			t.Fatalf("%s is not its own state: %+v", s.ID, row)

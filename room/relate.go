@@ -221,6 +221,7 @@ func derive(r kv.Reader, p journal.Partition, slot id.Slot, set func(key, value 
 		}
 		v.deriveRelations(p, set)
 	}
+	deriveDirectory(r, p, slot, set)
 }
 
 func (v *View) deriveRelations(p journal.Partition, set func(key, value []byte)) {
@@ -268,7 +269,7 @@ func annotatedKey(v *View, typ string, sender id.UserID, r Relation) []byte {
 
 // annotate remembers an annotation, so that there is no second one.
 func (w *writer) annotate(s *Stored) {
-	if w.tx.Rules() < sinceRules3 {
+	if w.tx.Rules() < sinceRules {
 		return
 	}
 	if r, ok := relationOf(s.Content); ok && r.Type == relAnnotation {
@@ -283,7 +284,7 @@ func (w *writer) annotate(s *Stored) {
 func (w *writer) checkRelation(d *event.Draft, known id.EventID) error {
 	const op = "room.Send"
 	r, ok := relationOf(d.Content)
-	if !ok || w.tx.Rules() < sinceRules3 {
+	if !ok || w.tx.Rules() < sinceRules {
 		return nil
 	}
 	switch r.Type {

@@ -67,13 +67,13 @@ type RelationQuery struct {
 	Target    id.EventID
 	Rel       string // the relation's type; "" is any
 	Type      string // of the events; "" is any
-	Recurse   bool   // also what relates to those, and so on, to a depth of MaxDepth
+	Recurse   bool   // also what relates to those, and so on, to a depth of maxRecursion
 	Ignored   map[id.UserID]bool
 }
 
 const (
-	// MaxDepth is how far RelationQuery.Recurse goes.
-	MaxDepth = 4
+	// maxRecursion is how far RelationQuery.Recurse goes.
+	maxRecursion = 4
 	// maxRelatives is how many events a recursive query gathers; those nearest to the target come first.
 	maxRelatives = 5000
 )
@@ -118,7 +118,7 @@ func (v *View) descendants(q *RelationQuery, after, upto Place) (iter.Seq[child]
 	var found []child
 	depth := 0
 	seen := map[Place]bool{}
-	for level := []id.EventID{q.Target}; len(level) > 0 && depth < MaxDepth && len(found) < maxRelatives; depth++ {
+	for level := []id.EventID{q.Target}; len(level) > 0 && depth < maxRecursion && len(found) < maxRelatives; depth++ {
 		var next []id.EventID
 		for _, parent := range level {
 			for c := range v.children(parent, q.Rel, Place{}, replica.Forever, false) {

@@ -35,9 +35,6 @@ const (
 // derivedVersion names the form of the derived rows; whoever changes what is written there raises it.
 const derivedVersion = 1
 
-// sinceRules3 is the rules version from which on what it guards is decided.
-const sinceRules3 = 3
-
 const machineByte = 'r'
 
 func roomKey(slot id.Slot, table byte, room id.RoomID) []byte {

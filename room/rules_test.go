@@ -26,7 +26,7 @@ func TestRuleTables(t *testing.T) {
 			if testing.Short() && version != event.V12 {
 				t.Skip("the newest version only")
 			}
-			w := &ruleWriter{version: version, p: player{t: t, r: replicatest.New(t, replicatest.Options{Machines: []replica.Machine{Machine()}, Partitions: 1, Rules: sinceRules3})}}
+			w := &ruleWriter{version: version, p: player{t: t, r: replicatest.New(t, replicatest.Options{Machines: []replica.Machine{Machine()}, Partitions: 1, Rules: sinceRules})}}
 			w.memberships()
 			w.levels()
 			file := filepath.Join("testdata", "rules", string(version)+".txt")

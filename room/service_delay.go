@@ -45,7 +45,7 @@ func (s *Service) Delay(ctx context.Context, by By, room id.RoomID, l Later) (de
 	switch {
 	case l.Key != nil:
 		body.Send.Key = *l.Key
-		err = s.checkState(l.Type, *l.Key, c)
+		err = s.checkState(by.User, l.Type, *l.Key, c)
 	default:
 		if l.Type == event.TypeRedaction {
 			target, _ := c.String("redacts")

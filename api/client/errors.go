@@ -46,6 +46,7 @@ var errorTable = [...]errorRow{
 	{errs.Forbidden, "", 403, "M_FORBIDDEN"},
 	{errs.Forbidden, errs.UserDeactivated, 403, "M_USER_DEACTIVATED"},
 	{errs.Forbidden, errs.WrongBackup, 403, "M_WRONG_ROOM_KEYS_VERSION"},
+	{errs.Forbidden, errs.InviteBlocked, 403, "M_INVITE_BLOCKED"},
 	{errs.Forbidden, errs.ServerControlled, 405, "M_BAD_JSON"}, // as setAccountData says
 
 	{errs.NotFound, "", 404, "M_NOT_FOUND"},

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"bongsu/account"
@@ -16,6 +17,7 @@ import (
 type Rooms struct {
 	Rooms   *room.Service    // required
 	Account *account.Service // keeps the m.fully_read marker; required
+	People  People           // whom users find in the directory of users; default PeopleMet
 	// SyncPlace is the place, in a room's partition, of a token from /sync, which may stand where a page token may.
 	// Nil: such tokens are malformed.
 	SyncPlace func(token string, r id.RoomID) (room.Place, error)
@@ -24,7 +26,7 @@ type Rooms struct {
 // Routes are the endpoints about rooms.
 func (a Rooms) Routes() []Route {
 	const v3, in, v1 = "/_matrix/client/v3/", "/_matrix/client/v3/rooms/{roomId}/", "/_matrix/client/v1/rooms/{roomId}/"
-	return append(a.delayedRoutes(), []Route{
+	return slices.Concat(a.directoryRoutes(), a.spaceRoutes(), a.upgradeRoutes(), a.delayedRoutes(), []Route{
 		{Op: "createRoom", Class: Text, Method: "POST", Path: v3 + "createRoom", Limit: LimitSend, Handle: a.createRoom},
 		{Op: "joinRoom", Class: Text, Method: "POST", Path: v3 + "join/{roomIdOrAlias}", Limit: LimitSend, Handle: a.joinRoom},
 		{Op: "knockRoom", Class: Text, Method: "POST", Path: v3 + "knock/{roomIdOrAlias}", Limit: LimitSend, Handle: a.knockRoom},
@@ -38,6 +40,8 @@ func (a Rooms) Routes() []Route {
 		{Op: "getJoinedRooms", Class: Reading, Method: "GET", Path: v3 + "joined_rooms", Handle: a.getJoinedRooms},
 		{Op: "getJoinedMembersByRoom", Class: Reading, Method: "GET", Path: in + "joined_members", Handle: a.getJoinedMembers},
 		{Op: "getMembersByRoom", Class: Reading, Method: "GET", Path: in + "members", Handle: a.getMembers},
+
+		{Op: "searchUserDirectory", Class: Reading, Method: "POST", Path: v3 + "user_directory/search", Local: true, Limit: LimitSend, Handle: a.searchUserDirectory},
 
 		{Op: "getRoomState", Class: Reading, Method: "GET", Path: in + "state", Handle: a.getRoomState},
 		{Op: "getRoomStateWithKey", Class: Reading, Method: "GET", Path: in + "state/{eventType}/{stateKey}",
@@ -59,7 +63,7 @@ func (a Rooms) Routes() []Route {
 
 		{Op: "postReceipt", Class: Receipts, Method: "POST", Path: in + "receipt/{receiptType}/{eventId}", Handle: a.postReceipt},
 		{Op: "setReadMarker", Class: Receipts, Method: "POST", Path: in + "read_markers", Handle: a.setReadMarker},
-	}...)
+	})
 }
 
 func by(r *Request) room.By { return room.By{User: r.User(), Device: r.Device()} }
@@ -109,22 +113,22 @@ func (a Rooms) joinRoomByID(ctx context.Context, r *Request) (any, error) {
 	return roomIDAnswer{in}, errs.Wrap("api.joinRoomById", a.Rooms.Join(ctx, by(r), in, why))
 }
 
-// roomOrAlias is the room that a path names, and the body's reason. There are no aliases yet, so one that is well formed leads
-// nowhere.
-func roomOrAlias(r *Request) (id.RoomID, string, error) {
+// roomOrAlias is the room that a path names by its id or an alias.
+func (a Rooms) roomOrAlias(r *Request) (id.RoomID, error) {
 	name := r.Path("roomIdOrAlias")
 	if !strings.HasPrefix(name, "#") {
-		in, err := id.ParseRoomID(name)
-		return withReason(r, in, err)
+		return id.ParseRoomID(name)
 	}
-	if _, err := id.ParseRoomAlias(name); err != nil {
-		return "", "", err
+	alias, err := id.ParseRoomAlias(name)
+	if err != nil {
+		return "", err
 	}
-	return "", "", errs.New("api.roomOrAlias", errs.NotFound, "", "there is no room with the alias %s", name)
+	return a.Rooms.Resolve(alias)
 }
 
 func (a Rooms) joinRoom(ctx context.Context, r *Request) (any, error) {
-	in, why, err := roomOrAlias(r)
+	in, err := a.roomOrAlias(r)
+	in, why, err := withReason(r, in, err)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +136,8 @@ func (a Rooms) joinRoom(ctx context.Context, r *Request) (any, error) {
 }
 
 func (a Rooms) knockRoom(ctx context.Context, r *Request) (any, error) {
-	in, why, err := roomOrAlias(r)
+	in, err := a.roomOrAlias(r)
+	in, why, err := withReason(r, in, err)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +260,8 @@ func (a Rooms) read(r *Request) (*reading, error) {
 		rows.Close()
 		return nil, notIn()
 	}
-	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: ignoredBy(rows, r.User())}
+	ignored, _ := account.Ignored(rows, r.User())
+	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: ignored}
 	return &reading{View: v, user: r.User(), to: to, close: rows.Close}, nil
 }
 
@@ -307,8 +313,8 @@ func (a Rooms) getJoinedMembers(_ context.Context, r *Request) (any, error) {
 		return nil, notIn()
 	}
 	type profile struct {
-		DisplayName *string `json:"display_name"`
-		AvatarURL   *string `json:"avatar_url"`
+		DisplayName *string `json:"display_name,omitempty"`
+		AvatarURL   *string `json:"avatar_url,omitempty"`
 	}
 	out := struct {
 		Joined map[string]profile `json:"joined"`
