@@ -101,8 +101,15 @@ func (a *answer) stateAndTimeline(v *room.View, t timeline, full bool) {
 
 func (a *answer) writeTimeline(v *room.View, t timeline) {
 	a.key("timeline", `{"events":[`)
+	to := a.viewer()
+	to.Membership = v.MembershipAt(a.rq.User)
+	if t.limited { // else the client has seen, or sees here, all that relates to them
+		sight := v.Sight(a.rq.User)
+		to.Sight, to.Ignored = &sight, a.prefs().ignored
+	}
 	for _, s := range t.events {
-		a.event(v, s)
+		a.elem()
+		a.b = v.AppendClient(a.b, s, to)
 		if memberOf(s) != "" && !a.rq.StateAfter {
 			a.sent.add(v.ID, s.Place)
 		}
@@ -120,7 +127,12 @@ func (a *answer) writeTimeline(v *room.View, t timeline) {
 
 func (a *answer) event(v *room.View, s room.Stored) {
 	a.elem()
-	a.b = v.AppendClient(a.b, s, room.Viewer{User: a.rq.User, Device: a.rq.Device, Now: a.now, NoRoomID: true})
+	a.b = v.AppendClient(a.b, s, a.viewer())
+}
+
+// viewer is for whom events are written.
+func (a *answer) viewer() room.Viewer {
+	return room.Viewer{User: a.rq.User, Device: a.rq.Device, Now: a.now, NoRoomID: true}
 }
 
 // move notes a change of membership, for what it means to who shares rooms with whom.
