@@ -38,6 +38,7 @@ type clusterSite struct {
 	replica  *replica.Replica
 	feed     *feed.Feed
 	typing   *ephemeral.Typing
+	presence *ephemeral.Presence
 	accounts *account.Service
 	sessions *account.Sessions
 	herald   *account.Herald
@@ -81,7 +82,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	if s.db, err = kv.Open(kv.Config{MemTable: 4 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	s.replica, err = replica.Open(t.Context(), replica.Config{DB: s.db, Journal: s.journal, Site: name, Boot: boot, Sites: siteNames, Rules: 2,
+	s.replica, err = replica.Open(t.Context(), replica.Config{DB: s.db, Journal: s.journal, Site: name, Boot: boot, Sites: siteNames, Rules: 3,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +106,9 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 			return room.Profile{DisplayName: p.Displayname}, ok
 		}})
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Patience: 100 * time.Millisecond})
-	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: name, Boot: boot, Acked: s.keys.Acked})
+	s.presence = ephemeral.NewPresence(ephemeral.PresenceConfig{Bus: s.journal, Origin: fmt.Sprint(name, "/", boot),
+		Changed: func(u id.UserID) { s.feed.PresenceChanged(u) }})
+	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Presence: s.presence, Site: name, Boot: boot, Acked: s.keys.Acked})
 	accounts := Accounts{Service: s.accounts, Open: true}
 	s.API, err = New(Config{Sessions: s, Fresh: s.replica, State: s.replica, Site: name, Deadline: 4 * time.Second, Limits: Limits{Off: true}},
 		Routes(Endpoints{
@@ -113,7 +116,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 			Accounts: accounts,
 			Rooms:    Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
 			Keys:     Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
-			Sync:     Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
+			Sync:     Sync{Feed: s.feed, Typing: s.typing, Presence: s.presence, Rows: s.replica.Rows()},
 		}))
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +127,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	s.presence.Start()
 	return s
 }
 
@@ -140,6 +144,7 @@ func (s *clusterSite) close(t *testing.T) {
 	s.rooms.Close()
 	s.feed.Close()
 	s.keys.Close()
+	s.presence.Close()
 	s.typing.Close()
 	s.replica.Close()
 	if err := s.journal.Close(); err != nil {
