@@ -30,6 +30,9 @@ func (a *answer) joined() {
 			continue
 		}
 		a.close("}")
+		if !a.spill() {
+			return
+		}
 	}
 }
 
@@ -231,6 +234,9 @@ func (a *answer) left() {
 			a.name(string(s.Room), "{")
 			a.leftRoom(&v, s)
 			a.close("}")
+			if !a.spill() {
+				return
+			}
 		}
 	}
 }
