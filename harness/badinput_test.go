@@ -70,7 +70,7 @@ func newAbused(t *testing.T) *abused {
 	a.values = map[string]string{
 		"roomId": room, "roomIdOrAlias": room, "userId": a.anna.User, "deviceId": a.anna.Device, "keyName": "displayname",
 		"type": "org.bongsu.x", "filterId": "0", "kind": "override", "ruleId": "mine", "eventType": "org.bongsu.x", "stateKey": "",
-		"txnId": "t", "eventId": event, "receiptType": "m.read", "serverName": "localhost", "fileName": "x.txt",
+		"txnId": "t", "tag": "u.x", "eventId": event, "receiptType": "m.read", "serverName": "localhost", "fileName": "x.txt",
 		"mediaId": strings.TrimPrefix(media, "mxc://localhost/"),
 	}
 	device := fmt.Sprintf(`{"user_id": %q, "device_id": %q, "algorithms": ["m.megolm.v1.aes-sha2"],
