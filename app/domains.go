@@ -65,7 +65,8 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	}
 
 	server := id.ServerName(s.cfg.ServerName)
-	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, MayInvite: account.MayInvite, Clock: s.clock, Log: s.log})
+	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf,
+		Admin: administers, MayInvite: account.MayInvite, Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
 	s.onClose(func() error { s.herald.Close(); return nil })
@@ -131,6 +132,12 @@ func profileOf(r kv.Reader, user id.UserID) (room.Profile, bool) {
 	}
 	p := account.ProfileOf(r, user)
 	return room.Profile{DisplayName: p.Displayname, AvatarURL: p.AvatarURL}, true
+}
+
+// administers says who administers the server.
+func administers(r kv.Reader, user id.UserID) bool {
+	a, ok := account.Find(r, user)
+	return ok && a.Admin && !a.Deactivated
 }
 
 // devicesOf is what keys knows of an account.

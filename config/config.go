@@ -34,7 +34,8 @@ type Config struct {
 	PublicURL  string `name:"public-url" placeholder:"URL" help:"Base URL by which clients reach the server, told in /.well-known/matrix/client. Default: not told."`
 	Site       string `placeholder:"NAME" default:"main" help:"Name of this site, of a-z, 0-9 and '-'. Default ${default}."`
 
-	OpenRegistration bool `help:"Let everybody make an account."`
+	OpenRegistration bool   `help:"Let everybody make an account."`
+	UserDirectory    string `enum:"met,all,off" default:"met" placeholder:"met|all|off" help:"Whom users find by name: met, those who share a room or are in a room that is open to all; all; or off, nobody. Default ${default}."`
 
 	API     API     `embed:"" group:"Requests"`
 	Disk    Disk    `embed:"" group:"Storage"`

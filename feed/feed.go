@@ -124,6 +124,9 @@ func (f *Feed) Close() {
 func (f *Feed) Committed(c replica.Commit) {
 	if c.Remade {
 		f.hub.forget(c)
+		f.filters.Lock()
+		clear(f.filters.parsed) // they were read from rows that may have been wrong
+		f.filters.Unlock()
 	}
 	f.hub.committed(c)
 	f.active(c)
@@ -212,6 +215,7 @@ func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*filter.Fi
 		return parsed, nil
 	}
 	raw := json.RawMessage(s)
+	generation, sound := f.r.Generation(), f.r.Serving() == nil
 	if s[0] != '{' {
 		var err error
 		if raw, err = f.stored(ctx, user, s); err != nil {
@@ -227,6 +231,9 @@ func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*filter.Fi
 	}
 	f.filters.Lock()
 	defer f.filters.Unlock()
+	if !sound || f.r.Generation() != generation { // it may have been read from rows that have been discarded
+		return parsed, nil
+	}
 	if len(f.filters.parsed) >= maxFilters {
 		clear(f.filters.parsed) // they are read again when they are needed again
 	}

@@ -23,6 +23,8 @@ type Config struct {
 	Server  id.ServerName    // of all users
 	// Profile is what a user is called; ok is false for one who does not exist.
 	Profile func(r kv.Reader, user id.UserID) (p Profile, ok bool)
+	// Admin says who administers the server; nil: nobody.
+	Admin func(r kv.Reader, user id.UserID) bool
 	// MayInvite refuses an invitation that the invited user does not want. Nil: everybody wants all.
 	MayInvite    func(r kv.Reader, by, user id.UserID) error
 	Version      event.RoomVersion // of new rooms; default 12
@@ -44,6 +46,7 @@ type By struct {
 type Service struct {
 	cfg      Config
 	receipts *receiptQueue
+	cards    cards
 }
 
 // New makes the service and starts its goroutine, which Close ends.
@@ -67,6 +70,9 @@ func New(cfg Config) *Service {
 	s.receipts = newReceiptQueue(s)
 	return s
 }
+
+// Server is whose users these are.
+func (s *Service) Server() id.ServerName { return s.cfg.Server }
 
 // View is a consistent reading of all rooms. Close it soon.
 func (s *Service) View() *replica.View { return s.cfg.Replica.View() }
@@ -164,6 +170,11 @@ func (s *Service) Send(ctx context.Context, by By, room id.RoomID, typ, txn stri
 		target, _ := c.String("redacts")
 		body.Redacts = id.EventID(target)
 	}
+	if r, ok := relationOf(c); ok && r.Type == relAnnotation {
+		if v, ok := Open(s.cfg.Replica.Rows(), room); ok {
+			body.Annotated = v.annotated(by.User, typ, r)
+		}
+	}
 	return s.submitEvent(ctx, kindSend, room, by.User, key, &body)
 }
 
@@ -195,6 +206,11 @@ func (s *Service) SendState(ctx context.Context, by By, room id.RoomID, typ, key
 	if err := s.checkState(by.User, typ, key, c); err != nil {
 		return "", err
 	}
+	if typ == event.TypeCanonicalAlias && key == "" {
+		if err := s.checkCanonical(ctx, room, c); err != nil {
+			return "", err
+		}
+	}
 	body := sendBody{Room: room, Sender: by.User, Device: by.Device, Type: typ, Key: key, Content: json.RawMessage(c)}
 	return s.submitEvent(ctx, kindState, room, by.User, replica.Key{}, &body)
 }
@@ -224,8 +240,9 @@ func (s *Service) invitable(by, user id.UserID) error {
 	if user.Server() != s.cfg.Server {
 		return errs.New(op, errs.Forbidden, "", "%s is on another server, and this one does not federate", user)
 	}
-	if _, ok := s.cfg.Profile(s.cfg.Replica.Rows(), user); !ok {
+	rows := s.cfg.Replica.Rows()
+	if _, ok := s.cfg.Profile(rows, user); !ok {
 		return errs.New(op, errs.NotFound, "", "there is no user %s", user)
 	}
-	return s.cfg.MayInvite(s.cfg.Replica.Rows(), by, user)
+	return s.cfg.MayInvite(rows, by, user)
 }

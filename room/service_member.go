@@ -72,14 +72,8 @@ func (s *Service) voucher(v *View, rows kv.Reader, user id.UserID) (id.UserID, e
 	case roomstate.Join, roomstate.Invite, roomstate.Ban:
 		return "", nil
 	}
-	rules, opened := v.Rules(), false
-	for _, other := range rules.AllowedRooms() {
-		if o, ok := Open(rows, other); ok && o.IsJoined(user) {
-			opened = true
-			break
-		}
-	}
-	if !opened {
+	rules := v.Rules()
+	if !opens(rows, rules, user) {
 		return "", errs.New("room.Join", errs.Forbidden, "", "the room is open to the invited and to members of certain rooms only")
 	}
 	for _, c := range rules.Creators() {
