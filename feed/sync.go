@@ -179,10 +179,11 @@ type answer struct {
 	done    bool              // all is written
 	stopped bool              // nobody wants more
 	seats   []*seat
-	now     int64    // Unix milliseconds
-	news    bool     // there is something that a client would want to be woken for
-	typing  bool     // somebody may have begun or stopped to type
-	sent    *sending // nil: members may be sent twice
+	now     int64       // Unix milliseconds
+	news    bool        // there is something that a client would want to be woken for
+	typing  bool        // somebody may have begun or stopped to type
+	to      room.Viewer // for whom the events of the room are written that is being written
+	sent    *sending    // nil: members may be sent twice
 
 	prefers *prefs  // nil: not yet read
 	entered []*seat // rooms that the user has come into since the token
