@@ -176,7 +176,7 @@ func TestLogout(t *testing.T) {
 	st.must(err)
 	proof, err := st.accounts.CheckPassword(ctx, "amy", "a password")
 	st.must(err)
-	login, err := st.accounts.Login(ctx, proof, "PHONE", "")
+	login, err := st.accounts.Login(ctx, proof, account.NewSession{Device: "PHONE"})
 	st.must(err)
 	since := st.token("amy")
 	phone := st.parked(ctx, Request{User: user("amy"), Device: "PHONE", Since: since, Timeout: time.Minute})

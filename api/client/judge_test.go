@@ -130,6 +130,9 @@ func (r *record) answer(t testing.TB, rt *route, hr *http.Request, w *httptest.R
 	if op == nil || hr.Method == http.MethodHead {
 		return
 	}
+	if w.Code < 400 && strings.Contains(hr.URL.RawQuery, "org.matrix.msc") {
+		return // a proposal's parameter may change what is answered
+	}
 	for _, f := range op.CheckAnswer(w.Code, w.Header(), w.Body.Bytes()) {
 		if d, ok := spec.Known(f); ok {
 			r.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"bongsu/clock"
 	"bongsu/errs"
 )
 
@@ -171,8 +172,7 @@ func (rq *Request) writeDeadline(size int64) {
 	if size < 0 {
 		size = rq.route.MaxBody
 	}
-	at := rq.api.cfg.Clock.Now().Add(patienceFor(size))
-	_ = http.NewResponseController(rq.w).SetWriteDeadline(at) // a recorder in a test has none
+	_ = http.NewResponseController(rq.w).SetWriteDeadline(clock.Deadline(patienceFor(size))) // a recorder in a test has none
 }
 
 // gone is the error of an answer that could not be written to its end.
