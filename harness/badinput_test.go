@@ -71,7 +71,7 @@ func newAbused(t *testing.T) *abused {
 	a.values = map[string]string{
 		"roomId": room, "roomIdOrAlias": room, "userId": a.anna.User, "deviceId": a.anna.Device, "keyName": "displayname",
 		"type": "org.bongsu.x", "filterId": "0", "kind": "override", "ruleId": "mine", "eventType": "org.bongsu.x", "stateKey": "",
-		"txnId": "t", "eventId": event, "receiptType": "m.read", "serverName": "localhost", "fileName": "x.txt",
+		"txnId": "t", "tag": "u.x", "eventId": event, "receiptType": "m.read", "serverName": "localhost", "fileName": "x.txt",
 		"mediaId": strings.TrimPrefix(media, "mxc://localhost/"), "roomAlias": "#some:localhost", "delayId": "none", "action": "cancel",
 		"relType": "m.thread", "version": "1", "sessionId": "s",
 	}

@@ -49,6 +49,7 @@ type clusterSite struct {
 	replica  *replica.Replica
 	feed     *feed.Feed
 	typing   *ephemeral.Typing
+	presence *ephemeral.Presence
 	accounts *account.Service
 	sessions *account.Sessions
 	herald   *account.Herald
@@ -118,7 +119,9 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 			return room.Profile{DisplayName: p.Displayname}, ok
 		}})
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Patience: 100 * time.Millisecond})
-	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: name, Boot: boot, Acked: s.keys.Acked})
+	s.presence = ephemeral.NewPresence(ephemeral.PresenceConfig{Bus: s.journal, Origin: fmt.Sprint(name, "/", boot),
+		Changed: func(u id.UserID) { s.feed.PresenceChanged(u) }})
+	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Presence: s.presence, Site: name, Boot: boot, Acked: s.keys.Acked})
 	accounts := Accounts{Service: s.accounts, Registration: Registration{Open: true}}
 	for _, want := range c.wants {
 		want(&accounts)
@@ -129,7 +132,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 			Accounts: accounts,
 			Rooms:    Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
 			Keys:     Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
-			Sync:     Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
+			Sync:     Sync{Feed: s.feed, Typing: s.typing, Presence: s.presence, Rows: s.replica.Rows()},
 		}))
 	if err != nil {
 		t.Fatal(err)
@@ -140,6 +143,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	s.presence.Start()
 	return s
 }
 
@@ -157,6 +161,7 @@ func (s *clusterSite) close(t *testing.T) {
 	s.rooms.Close()
 	s.feed.Close()
 	s.keys.Close()
+	s.presence.Close()
 	s.typing.Close()
 	s.replica.Close()
 	if err := s.journal.Close(); err != nil {
