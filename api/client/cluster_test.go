@@ -117,7 +117,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 			p := account.ProfileOf(r, u)
 			return room.Profile{DisplayName: p.Displayname}, ok
 		}})
-	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Patience: 100 * time.Millisecond})
+	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.show, Patience: 100 * time.Millisecond})
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: name, Boot: boot, Acked: s.keys.Acked})
 	accounts := Accounts{Service: s.accounts, Registration: Registration{Open: true}}
 	for _, want := range c.wants {
@@ -141,6 +141,14 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// show is what the server does in rooms when an account has changed.
+func (s *clusterSite) show(ctx context.Context, user id.UserID) error {
+	if a, _ := account.Find(s.replica.Rows(), user); a.Deactivated {
+		return s.rooms.LeaveAll(ctx, user)
+	}
+	return s.rooms.ShowProfile(ctx, user)
 }
 
 // Authenticate implements Sessions.
