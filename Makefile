@@ -87,8 +87,8 @@ crash: build ## kill -9 under load, CRASH_ROUNDS (200) times, and power loss, PO
 	  $(GO) test $(TEST) -count=1 -v -timeout 3h -run 'Crash|PowerLoss' ./harness/...
 
 .PHONY: sim
-sim: ## one site, and three or five, that crash, lag and are cut off, simulated with SEEDS (2000) seeds
-	BONGSU_SIM_SEEDS=$(SEEDS) $(GO) test $(TEST) -count=1 -timeout 1h -run Simulation ./replica
+sim: ## one site, and three or five, that crash, lag and are cut off, and the clients there, simulated with SEEDS (2000) seeds
+	BONGSU_SIM_SEEDS=$(SEEDS) $(GO) test $(TEST) -count=1 -timeout 1h -run Simulation ./replica ./feed
 
 .PHONY: drill
 drill: build ## burn BURNS (50) sites in a row, then every other fault with SEEDS (10) seeds; some as root only; results in out/drill
@@ -128,6 +128,11 @@ $(LINT):
 .PHONY: race
 race: ## the short tests under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test $(TEST) -race -short -timeout 20m ./...
+
+.PHONY: coverage-page
+coverage-page: ## write docs/coverage.md anew: which operations are served, and which test calls them
+	$(GO) test $(TEST) -count=1 ./api/client -coverage-page
+	$(GO) test $(TEST) -count=1 -run TestCoveragePage ./api/client
 
 .PHONY: clean
 clean: ## remove what was built and measured; ./data stays

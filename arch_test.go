@@ -36,7 +36,7 @@ var house = rulebook{
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
-		"disk": mechanisms, "checkpoint": mechanisms,
+		"disk": mechanisms, "freeport": mechanisms, "checkpoint": mechanisms,
 		"link": mechanisms, "mailer": mechanisms, "mailer/mailertest": mechanisms, "link/linktest": mechanisms, "cluster": mechanisms, "seed": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
@@ -46,21 +46,22 @@ var house = rulebook{
 
 		"config": composition, "app": composition,
 
-		"roam": proof, "harness": proof, "drill": proof, "drill/wan": proof, "bench": proof,
+		"roam": proof, "spec": proof, "harness": proof, "drill": proof, "drill/wan": proof, "bench": proof,
 
 		"cmd/*": command,
 	},
 	sideways: map[string][]string{
 		"id":                  {"errs"},
 		"event":               {"errs", "id"},
-		"journal/jet":         {"disk", "journal"},
+		"journal/jet":         {"disk", "freeport", "journal"},
 		"journal/mem":         {"journal"},
 		"journal/journaltest": {"journal"},
-		"cluster":             {"disk", "link"},
+		"cluster":             {"disk", "freeport", "link"},
 		"replica":             {"disk", "journal", "kv"},
 		"replica/replicatest": {"journal", "journal/mem", "kv", "replica"},
 		"blob":                {"disk"},
-		"link/linktest":       {"link"},
+		"link":                {"freeport"},
+		"link/linktest":       {"freeport", "link"},
 		"checkpoint":          {"disk", "journal", "kv", "replica"},
 		"seed":                {"blob", "disk", "journal", "kv", "replica"},
 		"api/admin":           {"api/client"}, // the operator's routes are served by the same framework
@@ -87,7 +88,7 @@ var house = rulebook{
 		"bongsu/journal/journaltest": {},
 		"bongsu/replica/replicatest": {},
 		"bongsu/link/linktest":       {},
-		"testing":                    {"journal/journaltest", "link/linktest", "replica/replicatest"},
+		"testing":                    {"journal/journaltest", "link/linktest", "mailer/mailertest", "replica/replicatest"},
 	},
 	// command reaches the layers beneath app through app, except for words.
 	commandMayImport: []int{vocabulary, edges, composition, proof},

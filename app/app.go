@@ -64,6 +64,9 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 // errReopen ends a server that has to be opened anew: what it found out when it was opened is so no more.
 var errReopen = errors.New("the server has to be opened anew")
 
+// failedTimeout is how long a server that cannot go on lets requests finish: most only read.
+const failedTimeout = time.Second
+
 // maxDamages is how often the rows are made anew in one run of the program.
 const maxDamages = 3
 
@@ -80,7 +83,13 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.W
 	}
 	srv := client.NewHTTPServer(s.Handler, log)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() {
+		err := srv.Serve(ln)
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		served <- err
+	}()
 	if _, err := fmt.Fprintf(stdout, "bongsu is ready on http://%s\n", ln.Addr()); err != nil {
 		log.Warn("standard output is closed", "err", err)
 	}
@@ -89,28 +98,25 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, stdout io.W
 	select {
 	case err = <-served: // the listener broke
 	case err = <-s.failed:
-		err = errors.Join(err, srv.Close())
-		if closed := <-served; !errors.Is(closed, http.ErrServerClosed) {
-			err = errors.Join(err, closed)
-		}
+		err = errors.Join(err, s.finish(srv, failedTimeout), <-served)
 	case <-s.running.Done():
 		log.Info("stopping: finishing what is in flight", "limit", cfg.API.ShutdownTimeout)
-		s.api.Drain()
-		end, cancel := context.WithTimeout(context.Background(), cfg.API.ShutdownTimeout)
-		defer cancel()
-		err = srv.Shutdown(end)
-		if errors.Is(err, context.DeadlineExceeded) {
-			log.Warn("some requests did not finish in time")
-			err = srv.Close()
-		}
-		if closed := <-served; err == nil && !errors.Is(closed, http.ErrServerClosed) {
-			err = closed
-		}
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		err = nil
+		err = errors.Join(s.finish(srv, cfg.API.ShutdownTimeout), <-served)
 	}
 	return errors.Join(err, s.Close())
+}
+
+// finish ends a listener when what is in flight has been answered, or after the limit.
+func (s *Server) finish(srv *http.Server, limit time.Duration) error {
+	s.api.Drain()
+	end, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	err := srv.Shutdown(end)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("some requests did not finish in time")
+		err = srv.Close()
+	}
+	return err
 }
 
 // Server is a built server, without a listener.
@@ -273,10 +279,10 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	}, client.Routes(client.Endpoints{
 		Meta:     meta,
 		Accounts: accounts,
-		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
+		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place, People: client.People(s.cfg.UserDirectory)},
 		Keys:     client.Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
 		Media:    client.Media{Service: s.media, MaxUpload: s.media.MaxUpload()},
-		Sync:     client.Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
+		Sync:     client.Sync{Feed: s.feed, Typing: s.typing, Presence: s.presence, Rows: s.replica.Rows()},
 	}))
 	s.Handler = s.held(s.api)
 	return err

@@ -26,7 +26,7 @@ func settings(dir string) config.Config {
 }
 
 // open builds a server; it is closed at the end of the test, or before by the test.
-func open(t *testing.T, cfg config.Config) *Server {
+func open(t testing.TB, cfg config.Config) *Server {
 	t.Helper()
 	s, err := Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -36,7 +36,7 @@ func open(t *testing.T, cfg config.Config) *Server {
 	return s
 }
 
-func shut(t *testing.T, s *Server) {
+func shut(t testing.TB, s *Server) {
 	t.Helper()
 	if err := s.Close(); err != nil {
 		t.Errorf("close: %v", err)

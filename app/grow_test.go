@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +15,7 @@ import (
 
 	"bongsu/api/admin"
 	"bongsu/config"
+	"bongsu/freeport"
 	"bongsu/journal"
 )
 
@@ -25,7 +24,11 @@ func bundles(t *testing.T, dir string) []config.Config {
 	t.Helper()
 	p := ClusterPlan{ServerName: "localhost", Data: filepath.Join(dir, "data-{site}")}
 	for _, name := range []string{"seoul", "chuncheon", "busan"} {
-		p.Sites = append(p.Sites, ClusterSite{Name: name, Host: "127.0.0.1", Clients: freePort(t), Link: freePort(t), Routes: freePort(t)})
+		port, err := freeport.Ports(3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Sites = append(p.Sites, ClusterSite{Name: name, Host: "127.0.0.1", Clients: port, Link: port + 1, Routes: port + 2})
 	}
 	if _, err := InitCluster(filepath.Join(dir, "bundles"), p); err != nil {
 		t.Fatal(err)
@@ -40,20 +43,6 @@ func bundles(t *testing.T, dir string) []config.Config {
 		all = append(all, c)
 	}
 	return all
-}
-
-// freePort is a port that nobody uses, below those that the system gives to outgoing connections.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 15000 + rand.IntN(2000)
-		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			_ = ln.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
 }
 
 // openAll opens all sites of a cluster and waits until each serves.

@@ -27,6 +27,7 @@ type site struct {
 	member   *cluster.Member
 	until    time.Time                       // when the site's certificate ends
 	replica  atomic.Pointer[replica.Replica] // nil until it is open
+	checked  *jet.Checked                    // the journal's directory, from its check until the engine has it; of enter only
 }
 
 // maxBody is the longest body on a link, in bytes, where uploads are not longer: backups of a site's state, with room to spare.
@@ -55,7 +56,7 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	}
 	s.onClose(st.link.Close)
 	st.member, err = cluster.Open(cluster.Config{Link: st.link, Site: s.cfg.Site, Sites: st.settings.Names(), Dir: data.path,
-		Boot: data.boot, RaiseBoot: data.raiseBoot, Wipe: func() error { return jet.Wipe(cfg.Dir) }, Log: s.log})
+		Boot: data.boot, RaiseBoot: data.raiseBoot, Wipe: func() error { return errors.Join(st.checked.Close(), jet.Wipe(cfg.Dir)) }, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,8 @@ func (s *Server) fail(err error) {
 // enter has this site let in by the others and starts its engine. It returns when records may be acknowledged.
 func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.Journal, error) {
 	st := s.site
-	state, err := inspect(cfg)
+	state, err := st.inspect(cfg)
+	defer st.checked.Close() //nolint:errcheck // it was only read
 	if s.plant == ignoreHole && state == cluster.Damaged {
 		state, cfg.Unchecked = cluster.Formed, true
 	}
@@ -93,6 +95,7 @@ func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.J
 	if now := st.member.Boot(); now != boot {
 		return nil, fmt.Errorf("%w: the other sites remember later runs of this site than its data directory does", errReopen)
 	}
+	cfg.Checked = st.checked
 	j, err := jet.Open(cfg)
 	if err != nil {
 		return nil, err
@@ -148,7 +151,7 @@ func (st *site) seenBoot(name string) uint64 {
 }
 
 // barrier appends a record to every partition, and returns when this site's own engine holds everything up to there on stable
-// storage.
+// storage, and is ready to fill whoever has lost it.
 func (st *site) barrier(ctx context.Context, j *jet.Journal) error {
 	r := st.replica.Load()
 	if r == nil {
@@ -162,7 +165,10 @@ func (st *site) barrier(ctx context.Context, j *jet.Journal) error {
 			return err
 		}
 	}
-	return j.Sync()
+	if err := j.Sync(); err != nil {
+		return err
+	}
+	return j.Shorten(ctx)
 }
 
 // held returns when this site's own engine has stored partition p up to pos. What was applied may have come from another site's.
@@ -181,8 +187,8 @@ func held(ctx context.Context, j *jet.Journal, p journal.Partition, pos journal.
 }
 
 // inspect says what the journal's directory is.
-func inspect(cfg jet.Config) (cluster.State, error) {
-	state, err := jet.Inspect(cfg.Dir, cfg.Partitions)
+func (st *site) inspect(cfg jet.Config) (state cluster.State, err error) {
+	st.checked, err = jet.Check(cfg.Dir, cfg.Partitions)
 	switch {
 	case errors.Is(err, journal.ErrDamaged):
 		cfg.Log.Error("ALARM: the journal's files are damaged; they are put aside, and the other sites fill this one again", "err", err)
@@ -190,7 +196,7 @@ func inspect(cfg jet.Config) (cluster.State, error) {
 	case err != nil:
 		return cluster.Unknown, err
 	}
-	return map[jet.State]cluster.State{jet.Empty: cluster.Empty, jet.Forming: cluster.Forming, jet.Formed: cluster.Formed}[state], nil
+	return map[jet.State]cluster.State{jet.Empty: cluster.Empty, jet.Forming: cluster.Forming, jet.Formed: cluster.Formed}[st.checked.State], nil
 }
 
 // sites are the names of all sites.

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"bongsu/freeport"
 	"bongsu/link"
 )
 
@@ -76,7 +75,7 @@ func newWorld(t *testing.T, names ...string) *world {
 	}
 	w := &world{t: t, authority: a, names: names, addrs: map[string]string{}, sites: map[string]*site{}}
 	for _, name := range names {
-		w.addrs[name] = freeAddr(t)
+		w.addrs[name] = freeport.Addr(t)
 		w.sites[name] = &site{w: w, name: name, dir: t.TempDir(), state: Empty}
 	}
 	t.Cleanup(func() {
@@ -85,20 +84,6 @@ func newWorld(t *testing.T, names ...string) *world {
 		}
 	})
 	return w
-}
-
-// freeAddr is an address where nobody listens, below the ports that outgoing connections get.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 17000+rand.IntN(3000))
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			_ = ln.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // openLink opens a link of the site, at addr.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bongsu/drill/wan"
+	"bongsu/freeport"
 	"bongsu/harness"
 )
 
@@ -35,7 +36,10 @@ type Site struct {
 	Data string // its data directory
 	Log  string // the file that keeps its standard error
 
-	server *harness.Server
+	server *harness.Server // nil: it is somebody else's, and only looked at from outside, at url
+	url    string
+	alive  string   // the path that says whether it wants requests
+	opaque bool     // it does not tell its status
 	env    []string // of the server, as it was made
 	log    *os.File
 	disk   *harness.Disk // nil: the data lies in an ordinary directory
@@ -97,7 +101,7 @@ func (c *Cluster) place(i int) (host string, port int, err error) {
 	if c.wan != nil {
 		return c.wan.Addr(i), wanPort, nil
 	}
-	port, err = harness.FreePorts(portsPerSite)
+	port, err = freeport.Ports(portsPerSite)
 	return "127.0.0.1", port, err
 }
 
@@ -108,7 +112,7 @@ func (c *Cluster) add(cfg clusterConfig, i int, host string, port int) error {
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return err
 	}
-	s := &Site{Name: name, Data: filepath.Join(base, "data"), Log: filepath.Join(base, "log")}
+	s := &Site{Name: name, Data: filepath.Join(base, "data"), Log: filepath.Join(base, "log"), alive: healthPath}
 	if cfg.diskSize > 0 {
 		var err error
 		if s.disk, err = harness.NewDisk(base, cfg.diskSize); err != nil {
@@ -198,8 +202,30 @@ func (c *Cluster) URLs() []string {
 	return all
 }
 
+// part is the cluster with some of its sites.
+func (c *Cluster) part(of func(*Site) bool) *Cluster {
+	p := &Cluster{}
+	for _, s := range c.Sites {
+		if of(s) {
+			p.Sites = append(p.Sites, s)
+		}
+	}
+	return p
+}
+
+// living are the sites that are up.
+func (c *Cluster) living() *Cluster { return c.part((*Site).Up) }
+
+// telling are the sites that tell their status.
+func (c *Cluster) telling() *Cluster { return c.part(func(s *Site) bool { return !s.opaque }) }
+
 // URL is where the site's clients go, whether it runs or not.
-func (s *Site) URL() string { return s.server.URL() }
+func (s *Site) URL() string {
+	if s.server == nil {
+		return s.url
+	}
+	return s.server.URL()
+}
 
 // Up reports whether the site's process runs and is not frozen.
 func (s *Site) Up() bool {
@@ -307,7 +333,7 @@ func (c *Cluster) Settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	goal := map[int]uint64{}
-	for _, s := range c.Sites {
+	for _, s := range c.telling().Sites {
 		if st, err := s.Status(ctx); err == nil {
 			for _, p := range st.Partitions {
 				goal[p.Partition] = max(goal[p.Partition], p.Applied)
@@ -329,18 +355,20 @@ func (c *Cluster) Settle(ctx context.Context) error {
 func (s *Site) reach(ctx context.Context, goal map[int]uint64) error {
 	var why error // the last reason but for the end of ctx itself
 	for {
-		st, err := s.Status(ctx)
-		if err == nil {
-			err = st.behind(goal)
-		}
-		if err == nil {
-			err = s.Healthy(ctx)
+		err := s.Healthy(ctx)
+		if err == nil && !s.opaque {
+			var st *Status
+			if st, err = s.Status(ctx); err == nil {
+				err = st.behind(goal)
+			}
 		}
 		if err == nil {
 			return nil
 		}
-		if ended := s.server.Ended(); ended != nil {
-			return ended
+		if s.server != nil {
+			if ended := s.server.Ended(); ended != nil {
+				return ended
+			}
 		}
 		if ctx.Err() == nil || why == nil {
 			why = err

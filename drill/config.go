@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -27,6 +28,9 @@ type Config struct {
 	Netns       bool          `help:"Put each site into a network namespace of its own, with the distances of three towns between them; needs root."`
 	UpgradeFrom string        `help:"An older program, with which the scenario upgrade begins; it ends with the one that is drilled." placeholder:"FILE"`
 	Plant       string        `help:"Weaken the servers on purpose, to see that the drill notices: ${enum_plants}." placeholder:"NAME"`
+	Against     []string      `help:"Watch a cluster that runs, at the base URLs of its sites, with commas between them: load and checks, and no faults but those that you cause yourself." placeholder:"URL"`
+	Duration    time.Duration `help:"How long to watch, with --against. Default: 2m." placeholder:"TIME"`
+	UserPrefix  string        `help:"What the names of the accounts begin with that are made with --against, and deactivated in the end. Default: drill-SEED-." placeholder:"TEXT"`
 	JSON        string        `name:"json" help:"Write everything that was measured to a file." placeholder:"FILE"`
 	Report      string        `help:"Write a report that a browser shows to a file." placeholder:"FILE"`
 
@@ -58,9 +62,10 @@ func Vars() map[string]string {
 
 // resolve fills in defaults and says what cannot be. Errors are of kind Invalid.
 func (c Config) resolve() (Config, error) {
-	const op = "drill"
-	invalid := func(text string, args ...any) error {
-		return errs.New(op, errs.Invalid, "M_INVALID_PARAM", text, args...)
+	if c.Against != nil || c.Duration != 0 || c.UserPrefix != "" {
+		if err := c.resolveAgainst(); err != nil {
+			return c, err
+		}
 	}
 	if c.Burns > 0 {
 		if c.Scenario != "" && c.Scenario != "burns" {
@@ -90,10 +95,15 @@ func (c Config) resolve() (Config, error) {
 	if c.Seed == 0 {
 		c.Seed = uint64(rand.Uint32()) + 1
 	}
+	if c.Against != nil {
+		c.Scenario, c.Sites = against, len(c.Against)
+		setDefault(&c.UserPrefix, fmt.Sprintf("drill-%d-", c.Seed))
+		return c, c.check()
+	}
 	if c.Bin == "" {
 		self, err := os.Executable()
 		if err != nil {
-			return c, errs.Wrap(op, err)
+			return c, errs.Wrap("drill", err)
 		}
 		c.Bin = self
 	}
@@ -104,18 +114,61 @@ func (c Config) resolve() (Config, error) {
 		return c, invalid("the scenario %s and --upgrade-from=FILE, which names an older program, need each other", upgrading)
 	case c.Sites != 1 && c.Sites != 3 && c.Sites != 5:
 		return c, invalid("a cluster has 3 or 5 sites (or is a single node, 1), not %d", c.Sites)
-	case c.Rate < 1 || c.Rate > 10_000:
-		return c, invalid("the rate must be from 1 to 10000 writes per second, not %g", c.Rate)
 	case c.Rounds < 1 || c.Burns < 1 || c.Rounds > 10_000 || c.Burns > 10_000:
 		return c, invalid("rounds and burns must be from 1 to 10000")
 	case c.Checkpoints < time.Second || c.Checkpoints > 24*time.Hour:
 		return c, invalid("checkpoints must be between a second and a day apart")
-	case c.Pause < 0 || c.Pause > time.Hour:
-		return c, invalid("the pause must be at most an hour")
 	case c.Plant != "" && !slices.Contains(plants(), c.Plant):
 		return c, invalid("there is no plant %q: take one of %s", c.Plant, strings.Join(plants(), ", "))
 	}
-	return c, nil
+	return c, c.check()
+}
+
+// check refuses what cannot be, of what belongs to every drill.
+func (c Config) check() error {
+	switch {
+	case c.Rate < 1 || c.Rate > 10_000:
+		return invalid("the rate must be from 1 to 10000 writes per second, not %g", c.Rate)
+	case c.Pause < 0 || c.Pause > time.Hour:
+		return invalid("the pause must be at most an hour")
+	}
+	return nil
+}
+
+// against is the name of what is not a scenario: nothing is done to the cluster.
+const against = "against"
+
+// The defaults with --against: the drill's clients find out by themselves that a site is away, and the ways are long.
+const (
+	watchFor           = 2 * time.Minute
+	watchRate          = 20
+	watchedWritesBack  = 5 * time.Second
+	watchedClientsBack = 4 * time.Second
+)
+
+// resolveAgainst is resolve of what belongs to --against.
+func (c *Config) resolveAgainst() error {
+	if len(c.Against) == 0 {
+		return invalid("--duration and --user-prefix belong to --against=URL,URL,URL")
+	}
+	for flag, set := range map[string]bool{"a scenario": c.Scenario != "", "--short": c.Short, "--sites": c.Sites != 0, "--burns": c.Burns != 0,
+		"--rounds": c.Rounds != 0, "--bin": c.Bin != "", "--dir": c.Dir != "", "--keep": c.Keep, "--checkpoints": c.Checkpoints != 0, "--netns": c.Netns,
+		"--upgrade-from": c.UpgradeFrom != "", "--plant": c.Plant != ""} {
+		if set {
+			return invalid("with --against the drill does nothing to the cluster but load: leave %s out", flag)
+		}
+	}
+	setDefault(&c.Duration, watchFor)
+	setDefault(&c.Rate, watchRate)
+	setDefault(&c.WritesBack, watchedWritesBack)
+	setDefault(&c.ClientsBack, watchedClientsBack)
+	if c.Duration < time.Second || c.Duration > 24*time.Hour {
+		return invalid("the duration must be from a second to a day, not %v", c.Duration)
+	}
+	if len(c.Against) > len(siteNames) {
+		return invalid("a cluster has at most %d sites, and not %d", len(siteNames), len(c.Against))
+	}
+	return nil
 }
 
 func setDefault[T comparable](v *T, to T) {

@@ -18,13 +18,14 @@ import (
 // same one-time keys. It also asks other sites at once for what one site has just acknowledged: what they answer may be old or
 // "not now", but never a denial.
 type contest struct {
-	rec   *recorder
-	urls  []string
-	ups   func(site int) bool // whether somebody should be there to answer
-	rng   func(who int) *rand.Rand
-	room  string
-	owner *harness.Client   // of the one-time keys
-	who   []*harness.Client // one at home at each site
+	rec    *recorder
+	guests *guests
+	urls   []string
+	ups    func(site int) bool // whether somebody should be there to answer
+	rng    func(who int) *rand.Rand
+	room   string
+	owner  *harness.Client   // of the one-time keys
+	who    []*harness.Client // one at home at each site
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -39,20 +40,16 @@ const (
 	registers    = 3                      // state keys that all write
 	contendPause = 200 * time.Millisecond // between two goes of a client
 	moodType     = "org.bongsu.contest"
-	password     = "password of a contestant"
 )
 
 // newContest makes the accounts and the room.
-func newContest(ctx context.Context, urls []string, seed uint64, rec *recorder, up func(int) bool) (*contest, error) {
-	c := &contest{rec: rec, urls: urls, ups: up}
+func newContest(ctx context.Context, g *guests, seed uint64, up func(int) bool) (*contest, error) {
+	c := &contest{rec: g.rec, guests: g, urls: g.urls, ups: up}
 	c.rng = func(who int) *rand.Rand { return rand.New(rand.NewPCG(seed, uint64(1000+who))) } //nolint:gosec // repeatable on purpose
-	for i, home := range urls {
-		client, _, err := newRoamer(urls, home, rec)
+	for i, home := range g.urls {
+		client, _, err := g.register(ctx, g.contestant(i), home)
 		if err != nil {
 			return nil, err
-		}
-		if err := client.Register(ctx, fmt.Sprintf("contestant%d", i), password); err != nil {
-			return nil, fmt.Errorf("drill: register a contestant: %w", err)
 		}
 		c.who = append(c.who, client)
 	}
@@ -194,7 +191,7 @@ func (c *contest) askElsewhere(ctx context.Context, at, n int) {
 	here := harness.NewClient(c.urls[at])
 	defer here.Close()
 	if n%4 == 0 { // a login is work: a hard hash
-		if here.Login(ctx, fmt.Sprintf("contestant%d", n%len(c.who)), password) != nil {
+		if here.Login(ctx, c.guests.contestant(n%len(c.who)), c.guests.password) != nil {
 			return
 		}
 		c.ask(ctx, at, here, "a token that was just given out", harness.Path("v3", "account", "whoami"))
@@ -217,7 +214,7 @@ func (c *contest) ask(ctx context.Context, at int, who *harness.Client, what, pa
 		there := who.As(url)
 		var e *harness.Error
 		if err := there.Do(ctx, http.MethodGet, path, nil, nil); errors.As(err, &e) && denies(e.Status) {
-			c.find("denied: %s denies %s at %s: %v", siteNames[i], what, siteNames[at], err)
+			c.find("denied: %s denies %s at %s: %v", url, what, c.urls[at], err)
 		}
 		there.Close()
 	}
@@ -227,9 +224,9 @@ func denies(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound
 }
 
-// judge reads the last values at every site and checks that all of it can have happened, one after the other.
-func (c *contest) judge(ctx context.Context) []string {
-	for i, url := range c.urls {
+// judge reads the last values at each of the sites and checks that all of it can have happened, one after the other.
+func (c *contest) judge(ctx context.Context, urls []string) []string {
+	for i, url := range urls {
 		there := c.owner.As(url)
 		for k := range registers {
 			op := operation{Client: i, Kind: readValue, Thing: fmt.Sprint("k", k), Began: c.rec.now()}
@@ -237,7 +234,7 @@ func (c *contest) judge(ctx context.Context) []string {
 			err := there.Insist(ctx, http.MethodGet, harness.Path("v3", "rooms", c.room, "state", moodType, op.Thing), nil, &content)
 			var e *harness.Error
 			if err != nil && !(errors.As(err, &e) && e.Status == http.StatusNotFound) {
-				c.find("refused: state %s at %s: %v", op.Thing, siteNames[i], err)
+				c.find("refused: state %s at %s: %v", op.Thing, url, err)
 				continue
 			}
 			op.Value = harness.Event{Content: content}.Marker()

@@ -44,7 +44,7 @@ func answers(t *testing.T, get, put int, header ...string) *httptest.Server {
 func TestDenialIsFound(t *testing.T) {
 	for status, want := range map[int]bool{200: false, 503: false, 500: false, 401: true, 403: true, 404: true} {
 		here, there := answers(t, 200, 200), answers(t, status, 200)
-		c := &contest{urls: []string{here.URL, there.URL}, ups: func(int) bool { return true }, room: "!r:x", rec: newRecorder(nil)}
+		c := &contest{guests: &guests{}, urls: []string{here.URL, there.URL}, ups: func(int) bool { return true }, room: "!r:x", rec: newRecorder(nil)}
 		for range 3 {
 			client := harness.NewClient(here.URL)
 			t.Cleanup(client.Close)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // kinds of files in a data directory, by what the layout of the data directory calls them.
@@ -83,6 +84,47 @@ func flipBit(dir string, is func(path string) bool, rng *rand.Rand) error {
 		return err
 	}
 	return f.Sync()
+}
+
+// How long a slow disk stands still at a time: so that the site's engine lives with it, and so that it is taken for dead meanwhile.
+const (
+	shortStall = 250 * time.Millisecond
+	longStall  = 1500 * time.Millisecond
+)
+
+// How long a disk is slow: long enough for leaders to go back to where they were, if they do.
+const (
+	slowFor      = 15 * time.Second
+	slowForShort = 4 * time.Second
+)
+
+// slowDisk lets a site's disk stand still, again and again. The site stays, and what it leads must not wait for its disk for long.
+func slowDisk(site int, stall time.Duration) *Fault {
+	set := func(stall time.Duration) func(context.Context, *Cluster) error {
+		return func(_ context.Context, c *Cluster) error { return c.Sites[site].disk.Slow(stall) }
+	}
+	return &Fault{Name: fmt.Sprintf("stalls of %v of the disk of %s", stall, names(site)), Slow: []int{site}, inject: set(stall), heal: set(0)}
+}
+
+// slowDisks are two slow disks, one after the other, each at a site that leads a partition by then, if it can be.
+func slowDisks(p *planner) []step {
+	first := -1
+	slow := func(stall time.Duration) step {
+		s := p.step(nil)
+		s.hold = slowFor
+		if p.cfg.Short {
+			s.hold = slowForShort
+		}
+		order := p.rng.Perm(p.n)
+		s.late = func(leaders []string) *Fault {
+			others := slices.DeleteFunc(slices.Clone(order), func(site int) bool { return site == first })
+			at := max(0, slices.IndexFunc(others, func(site int) bool { return slices.Contains(leaders, siteNames[site]) }))
+			first = others[at]
+			return slowDisk(first, stall)
+		}
+		return s
+	}
+	return []step{slow(shortStall), slow(longStall)}
 }
 
 // fullDisk fills a site's disk by other hands, and takes that away again. Writes go on at the others.

@@ -7,6 +7,8 @@
 //	scenario.go  schedules, made from a seed; fault.go, damage.go, netfault.go, upgrade.go and clock.go
 //	             have what can happen
 //	wander.go    users who move between sites; probe.go measures how long service is away; contend.go fights for the same things
+//	guests.go    the accounts of all of them; crowd.go has many clients that wait, and a rush of writes
+//	against.go   the same at a cluster in use, whose sites somebody else burns; visit.go finds out who is there
 //	record.go    every call of every client; measure.go makes of it how long a fault was felt
 //	linear.go    whether contested things can have happened in one order
 //	report.go    verdicts; view.go for a terminal, html.go and chart.go for a browser

@@ -21,9 +21,11 @@ type drill struct {
 	rec     *recorder
 	cluster *Cluster
 
+	guests  *guests
 	load    *harness.Load
 	probes  *probes
 	contest *contest
+	crowd   *crowd // or nil
 	moving  movers
 }
 
@@ -43,11 +45,20 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	d := &drill{cfg: cfg, report: newReport(cfg), view: newView(out)}
+	if cfg.Against != nil {
+		err := d.against(ctx)
+		if !d.report.judged {
+			return nil, err
+		}
+		err = errors.Join(err, d.report.finish(cfg))
+		d.view.table(d.report)
+		return d.report, err
+	}
 	what, err := scenarioOf(cfg)
 	if err != nil {
 		return nil, err
 	}
-	d := &drill{cfg: cfg, report: newReport(cfg), view: newView(out)}
 	d.view.line("bongsu drill %s, seed %d: %s", cfg.Scenario, cfg.Seed, what.shows)
 	d.view.line("%s", caveat(cfg.Sites))
 	dir, err := d.directory()
@@ -98,13 +109,16 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 	if err := d.cluster.Start(ctx); err != nil {
 		return err
 	}
+	d.receive("", "password of a drill")
+	defer d.close()
+	if what.crowd {
+		if err := d.assemble(ctx); err != nil {
+			return err
+		}
+	}
 	if err := d.people(ctx); err != nil {
 		return err
 	}
-	defer d.close()
-	d.probes.start()
-	d.contest.start()
-	d.view.begin(d.rec)
 	defer d.view.end()
 	for _, s := range schedule(d.cfg, what) {
 		sound, err := d.step(ctx, s)
@@ -124,36 +138,58 @@ func (d *drill) run(ctx context.Context, dir string, what scenario) (err error) 
 	return d.judge(ctx)
 }
 
+// receive lets guests come, with names that begin with prefix.
+func (d *drill) receive(prefix, password string) {
+	d.rec = newRecorder(d.cluster.URLs())
+	d.guests = &guests{urls: d.cluster.URLs(), rec: d.rec, prefix: prefix, password: password}
+}
+
+// assemble makes the crowd.
+func (d *drill) assemble(ctx context.Context) (err error) {
+	n := crowdSize
+	if d.cfg.Short {
+		n = crowdSizeShort
+	}
+	d.view.line("a crowd of %d clients comes", n)
+	if d.crowd, err = newCrowd(ctx, d.guests, n); err == nil {
+		d.crowd.start()
+	}
+	return err
+}
+
 // people makes everybody who uses the cluster, and puts the load on.
 func (d *drill) people(ctx context.Context) error {
-	urls := d.cluster.URLs()
-	st, err := d.cluster.Sites[0].Status(ctx)
-	if err != nil {
-		return fmt.Errorf("drill: status: %w", err)
+	var err error
+	write, read := writePause, readPause
+	if d.cfg.Against != nil {
+		write, read = modestWritePause, modestReadPause
 	}
-	d.rec = newRecorder(urls)
-	if d.probes, err = newProbes(ctx, urls, len(st.Partitions), d.rec); err != nil {
+	if d.probes, err = newProbes(ctx, d.guests, d.cluster.partitions(ctx), write, read); err != nil {
 		return err
 	}
-	d.contest, err = newContest(ctx, urls, d.cfg.Seed, d.rec, func(i int) bool { return d.cluster.Sites[i].Up() })
+	d.contest, err = newContest(ctx, d.guests, d.cfg.Seed, func(i int) bool { return d.cluster.Sites[i].Up() })
 	if err != nil {
 		return err
 	}
+	urls := d.guests.urls
 	d.moving = movers{urls: urls}
 	mean := time.Duration(float64(users) / d.cfg.Rate * float64(time.Second))
 	d.load, err = harness.NewLoad(ctx, urls[0], harness.LoadConfig{Users: users, Rooms: rooms, Seed: d.cfg.Seed,
-		Pause: 2 * mean, Client: d.client})
+		Pause: 2 * mean, Client: d.client, Prefix: d.guests.prefix, Password: d.guests.password})
 	if err != nil {
 		return fmt.Errorf("drill: load: %w", err)
 	}
 	d.moving.start(d.cfg.Seed)
+	d.probes.start()
+	d.contest.start()
+	d.view.begin(d.rec)
 	return nil
 }
 
 // client makes a user of the load, at home at one of the sites.
 func (d *drill) client(string) *harness.Client {
 	urls := d.moving.urls
-	c, rt, err := newRoamer(urls, urls[d.moving.count()%len(urls)], d.rec)
+	c, rt, err := d.guests.client(urls[d.moving.count()%len(urls)])
 	if err != nil {
 		panic(err) // the cluster's own addresses are base URLs
 	}
@@ -169,6 +205,9 @@ func (d *drill) close() {
 	}
 	if d.contest != nil {
 		d.contest.close()
+	}
+	if d.crowd != nil {
+		d.crowd.close()
 	}
 	if d.probes != nil {
 		d.probes.close()
@@ -186,7 +225,7 @@ func (d *drill) step(ctx context.Context, s step) (sound bool, err error) {
 	if s.late != nil {
 		s.fault = s.late(d.cluster.leaders(ctx))
 	}
-	in := &Incident{Name: s.fault.Name, Lost: len(s.fault.Lost), minority: s.fault.Minority(d.cfg.Sites)}
+	in := &Incident{Name: s.fault.Name, Lost: len(s.fault.Lost), slow: len(s.fault.Slow) > 0, minority: s.fault.Minority(d.cfg.Sites)}
 	if err := d.hurt(ctx, s, in); err != nil {
 		return false, err
 	}
@@ -238,6 +277,7 @@ func (d *drill) hurt(ctx context.Context, s step, in *Incident) error {
 		}
 	}
 	in.leaders = d.cluster.leaders(ctx)
+	in.moved = d.crowd.at(lost)
 	in.At = d.rec.now()
 	d.view.line("%s", s.fault.Name)
 	if err := s.fault.inject(ctx, d.cluster); err != nil {
@@ -245,6 +285,13 @@ func (d *drill) hurt(ctx context.Context, s step, in *Incident) error {
 	}
 	if err := d.pass(ctx, s.hold); err != nil {
 		return err
+	}
+	if s.fault.Rush > 0 {
+		d.view.line("%s: %d times as much is written", s.fault.Name, rushTimes)
+		var err error
+		if in.Rush, err = d.crowd.rush(ctx, rushTimes*d.cfg.Rate, s.fault.Rush); err != nil {
+			return err
+		}
 	}
 	if in.minority {
 		if err := d.untilBack(ctx, in.At); err != nil {
@@ -295,15 +342,25 @@ func (d *drill) judge(ctx context.Context) error {
 	d.load.Stop()
 	d.probes.halt()
 	d.contest.end()
-	if err := d.cluster.Settle(ctx); err != nil {
+	if d.crowd != nil {
+		d.crowd.end()
+	}
+	here := d.cluster
+	if d.cfg.Against != nil {
+		here = here.living()
+	}
+	if err := here.Settle(ctx); err != nil {
 		d.find(5, "slow: at the end "+err.Error())
 	}
 	d.report.calls = d.rec.all()
-	findings := d.findings(ctx)
+	findings := d.findings(ctx, here)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	for _, s := range d.cluster.Sites {
+		if s.Log == "" {
+			continue // somebody else's
+		}
 		complaints, err := s.complaints()
 		if err != nil {
 			return err
@@ -322,16 +379,23 @@ func (d *drill) judge(ctx context.Context) error {
 // judgeWithin bounds the reading of everything at every site.
 const judgeWithin = 5 * time.Minute
 
-// findings are those of all checks that ask the sites.
-func (d *drill) findings(ctx context.Context) []string {
+// findings are those of all checks that ask the sites, which here has.
+func (d *drill) findings(ctx context.Context, here *Cluster) []string {
 	ctx, cancel := context.WithTimeout(ctx, judgeWithin)
 	defer cancel()
 	var findings []string
-	findings = append(findings, d.load.Judge(ctx, d.cluster.URLs()...)...)
-	findings = append(findings, d.probes.judge(ctx)...)
-	findings = append(findings, d.contest.judge(ctx)...)
-	findings = append(findings, d.cluster.compareDigests(ctx)...)
-	for _, s := range d.cluster.Sites {
+	findings = append(findings, d.load.Judge(ctx, here.URLs()...)...)
+	findings = append(findings, d.probes.judge(ctx, here.URLs())...)
+	findings = append(findings, d.contest.judge(ctx, here.URLs())...)
+	if d.crowd != nil {
+		findings = append(findings, d.crowd.judge(ctx, here.URLs())...)
+	}
+	telling := here.telling()
+	if d.report.opaque = len(telling.Sites) == 0; d.report.opaque {
+		return findings
+	}
+	findings = append(findings, telling.compareDigests(ctx)...)
+	for _, s := range telling.Sites {
 		st, err := s.Status(ctx)
 		if err != nil {
 			findings = append(findings, fmt.Sprintf("refused: status of %s: %v", s.Name, err))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Fault is something that happens to a cluster, and what makes it well again. Nobody else touches the cluster meanwhile.
@@ -12,6 +13,9 @@ type Fault struct {
 	Name string // for reports: "burn busan"
 	Lost []int  // sites that nobody can reach between inject and heal
 	Wipe []int  // of these, the ones that lose their data
+	Slow []int  // sites that are there all the time, and work slowly: no write may wait for them for long
+
+	Rush time.Duration // for so long, while the sites are away, ten times as much is written as usual: for a scenario with a crowd
 
 	Measured bool // nothing is promised about time
 

@@ -23,15 +23,20 @@ type Incident struct {
 	Partitions []Recovery      `json:"partitions"`
 	Clients    []time.Duration `json:"clients_ns"` // of the lost sites: until they read elsewhere
 
+	Crowd *Spread `json:"crowd,omitempty"` // of the crowd's clients at the lost sites: until one was told something new elsewhere
+	Rush  *Rush   `json:"rush,omitempty"`
+
 	leaders  []string
+	moved    []*member // of the crowd, those who were at the lost sites
 	minority bool
+	slow     bool // sites stayed and were slow: no pause may be long, not only the first
 	unhealed bool // the sites did not become well again within settleWithin
 }
 
 // Recovery is what an incident did to the writes of one partition.
 type Recovery struct {
 	Partition int           `json:"partition"`
-	Led       bool          `json:"led"`       // a lost site led it
+	Led       bool          `json:"led"`       // a lost or slow site led it
 	Known     bool          `json:"known"`     // whether it is known who led it
 	Back      time.Duration `json:"back_ns"`   // until a write that began after the loss was acknowledged
 	Gap       time.Duration `json:"gap_ns"`    // longest time between two acknowledgements while the site was away
@@ -43,6 +48,10 @@ func (in *Incident) String() string {
 		return fmt.Sprintf("%s: healed: %s", in.Name, in.HealedIn())
 	}
 	back, gap := in.worst()
+	if in.slow {
+		return fmt.Sprintf("%s: longest pause of writes %v in partitions that it led, %v in others; pause at the end %v", in.Name,
+			short(in.pauses()), short(gap), short(in.stall()))
+	}
 	return fmt.Sprintf("%s: writes back after %v (others paused %v), clients after %v, healed: %s, pause at the return %v", in.Name,
 		short(back), short(gap), short(longest(in.Clients)), in.HealedIn(), short(in.stall()))
 }
@@ -56,6 +65,16 @@ func (in *Incident) worst() (back, others time.Duration) {
 		}
 	}
 	return back, others
+}
+
+// pauses is the longest interruption of a partition that the lost or slow site led, or may have led.
+func (in *Incident) pauses() (longest time.Duration) {
+	for _, p := range in.Partitions {
+		if p.Led || !p.Known {
+			longest = max(longest, p.Gap)
+		}
+	}
+	return longest
 }
 
 // stall is the longest pause of writes while the sites came back.
@@ -85,7 +104,8 @@ func short(d time.Duration) time.Duration {
 // measure takes from the probes what an incident did, and finds what took too long.
 func (d *drill) measure(in *Incident, f *Fault) {
 	lost := map[string]bool{}
-	for _, i := range f.Lost {
+	hit := slices.Concat(f.Lost, f.Slow)
+	for _, i := range hit {
 		lost[d.cluster.Sites[i].Name] = true
 	}
 	now := d.rec.now()
@@ -103,7 +123,7 @@ func (d *drill) measure(in *Incident, f *Fault) {
 		in.Partitions = append(in.Partitions, r)
 	}
 	for _, r := range d.probes.readers {
-		if !slices.ContainsFunc(f.Lost, func(i int) bool { return d.cluster.Sites[i].URL() == r.home }) {
+		if !slices.ContainsFunc(hit, func(i int) bool { return d.cluster.Sites[i].URL() == r.home }) {
 			continue
 		}
 		took, ok := back(r.all(), in.At)
@@ -112,10 +132,51 @@ func (d *drill) measure(in *Incident, f *Fault) {
 		}
 		in.Clients = append(in.Clients, took)
 	}
+	d.surged(in)
 	d.report.Incidents = append(d.report.Incidents, in)
 	if in.minority {
 		d.find(5, in.tooSlow(d.cfg)...)
 	}
+}
+
+// surged measures what became of the crowd, and of the service in a rush.
+func (d *drill) surged(in *Incident) {
+	now := d.rec.now()
+	var took []time.Duration
+	for _, m := range in.moved {
+		after, ok := m.after(in.At)
+		if !ok {
+			after = now - in.At
+		}
+		took = append(took, after)
+	}
+	in.Crowd = spreadOf(took)
+	if in.Rush == nil {
+		return
+	}
+	for _, w := range d.probes.writers {
+		in.Rush.Pause = max(in.Rush.Pause, gap(w.all(), in.Rush.Began, in.Rush.Ended))
+	}
+}
+
+// The limits of a surge: past these the service has collapsed.
+const (
+	crowdBack   = 10 * time.Second // until the last client of the crowd was told something new
+	mostRefused = 0.5              // of all calls in a rush
+)
+
+// Surge is what a crowd and a rush went through, in words, or "".
+func (in *Incident) Surge() string {
+	var words []string
+	if c := in.Crowd; c != nil {
+		words = append(words, fmt.Sprintf("%d clients of the crowd moved at once and were told something new elsewhere after %v in the median, the last after %v",
+			c.N, short(c.Median), short(c.Max)))
+	}
+	if r := in.Rush; r != nil {
+		words = append(words, fmt.Sprintf("of %.0f writes/s that were asked for in a rush, %.0f/s were acknowledged, after %v in the median and %v in the 99th "+
+			"percentile; longest pause of a partition %v; %d of %d calls refused", r.Asked, r.Done, short(r.Median), short(r.P99), short(r.Pause), r.Refused, r.Calls))
+	}
+	return strings.Join(words, "; ")
 }
 
 // tooSlow says what took longer than promised.
@@ -128,9 +189,21 @@ func (in *Incident) tooSlow(cfg Config) []string {
 	}
 	for _, p := range in.Partitions {
 		check(p.Back, cfg.WritesBack, "until partition %d took writes again it", p.Partition)
+		if in.slow {
+			check(p.Gap, cfg.WritesBack, "a pause of partition %d", p.Partition)
+		}
 		check(p.Return, cfg.Stall, "while the site came back a pause of partition %d", p.Partition)
 		if p.Known && !p.Led {
 			check(p.Gap, cfg.Interruption, "the interruption of partition %d, which the lost site did not lead,", p.Partition)
+		}
+	}
+	if in.Crowd != nil {
+		check(in.Crowd.Max, crowdBack, "until the last of the crowd was told something new it")
+	}
+	if r := in.Rush; r != nil {
+		check(r.Pause, cfg.WritesBack, "a pause of writes in a rush")
+		if float64(r.Refused) > mostRefused*float64(r.Calls) {
+			findings = append(findings, fmt.Sprintf("slow: %s: %d of %d calls were refused in a rush", in.Name, r.Refused, r.Calls))
 		}
 	}
 	for _, c := range in.Clients {

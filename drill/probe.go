@@ -20,7 +20,7 @@ type probes struct {
 	History *harness.History // of what the writers wrote
 
 	rec     *recorder
-	urls    []string
+	guests  *guests
 	writers []*prober
 	readers []*prober
 	stop    context.CancelFunc
@@ -44,29 +44,17 @@ type prober struct {
 const (
 	writePause = 20 * time.Millisecond
 	readPause  = 50 * time.Millisecond
-	// signOfLife is the patience of the drill's clients with a site that does not answer. It is shorter than the default of roam,
-	// as in an app on a screen that somebody looks at.
-	signOfLife = 700 * time.Millisecond
+	// The same at a cluster that others use.
+	modestWritePause = 100 * time.Millisecond
+	modestReadPause  = 200 * time.Millisecond
 )
 
-// newRoamer makes a client that knows all sites and begins at one of them.
-func newRoamer(urls []string, home string, rec *recorder) (*harness.Client, *roam.Transport, error) {
-	cfg := roam.Config{Sites: urls, SignOfLife: signOfLife, RaceEvery: time.Hour, MaxPause: 300 * time.Millisecond}
-	if rec != nil {
-		cfg.Observe = rec.observe
-	}
-	rt, err := roam.New(cfg)
-	if err != nil {
-		return nil, nil, err
-	}
-	return harness.NewClientOver(urls[0], rt), rt, rt.Move(home)
-}
-
-// newProbes makes the accounts and rooms.
-func newProbes(ctx context.Context, urls []string, partitions int, rec *recorder) (*probes, error) {
-	p := &probes{History: harness.NewHistory(), rec: rec, urls: urls}
+// newProbes makes the accounts and rooms. A writer and a reader pause for so long between two goes.
+func newProbes(ctx context.Context, g *guests, partitions int, write, read time.Duration) (*probes, error) {
+	p := &probes{History: harness.NewHistory(), rec: g.rec, guests: g}
+	urls := g.urls
 	for i := range partitions {
-		w := &prober{name: fmt.Sprintf("writer%d", i), home: urls[i%len(urls)], pause: writePause, do: p.write}
+		w := &prober{name: fmt.Sprintf("%swriter%d", g.prefix, i), home: urls[i%len(urls)], pause: write, do: p.write}
 		if err := p.enter(ctx, w); err != nil {
 			return nil, err
 		}
@@ -83,7 +71,7 @@ func newProbes(ctx context.Context, urls []string, partitions int, rec *recorder
 		p.writers = append(p.writers, w)
 	}
 	for i, home := range urls {
-		r := &prober{name: fmt.Sprintf("reader%d", i), home: home, pause: readPause, do: read}
+		r := &prober{name: fmt.Sprintf("%sreader%d", g.prefix, i), home: home, pause: read, do: look}
 		if err := p.enter(ctx, r); err != nil {
 			return nil, err
 		}
@@ -94,13 +82,8 @@ func newProbes(ctx context.Context, urls []string, partitions int, rec *recorder
 
 func (p *probes) enter(ctx context.Context, w *prober) error {
 	var err error
-	if w.c, w.rt, err = newRoamer(p.urls, w.home, p.rec); err != nil {
-		return err
-	}
-	if err := w.c.Register(ctx, w.name, "password of "+w.name); err != nil {
-		return fmt.Errorf("drill: register %s: %w", w.name, err)
-	}
-	return nil
+	w.c, w.rt, err = p.guests.register(ctx, w.name, w.home)
+	return err
 }
 
 // write sends one event until it is acknowledged.
@@ -117,7 +100,7 @@ func (p *probes) write(ctx context.Context, w *prober, n int) error {
 	return nil
 }
 
-func read(ctx context.Context, r *prober, _ int) error {
+func look(ctx context.Context, r *prober, _ int) error {
 	return r.c.Insist(ctx, http.MethodGet, harness.Path("v3", "joined_rooms"), nil, nil)
 }
 
@@ -192,10 +175,10 @@ func (p *probes) close() {
 	}
 }
 
-// judge checks what the writers wrote, as each site has it.
-func (p *probes) judge(ctx context.Context) []string {
+// judge checks what the writers wrote, as each of the sites has it.
+func (p *probes) judge(ctx context.Context, urls []string) []string {
 	var findings []string
-	for _, url := range p.urls {
+	for _, url := range urls {
 		clients := map[string]*harness.Client{}
 		for _, w := range p.writers {
 			clients[w.name] = w.c.As(url)

@@ -32,6 +32,7 @@ type Report struct {
 	Operations int         `json:"operations"` // of the contest
 
 	calls  []call
+	opaque bool // sites do not tell their status
 	judged bool // the drill came to its end, and everything was read back
 }
 
@@ -129,10 +130,18 @@ func caveat(sites int) string {
 		"vanish. The network between them has no length, and one disk and one set of processors serve all.", sites)
 }
 
+// watchedCaveat is that for a cluster of somebody else.
+const watchedCaveat = "A cluster in use was watched from where the drill ran: times include the way there, and until the drill's clients noticed that a " +
+	"site was away. What the sites do not show to clients was not seen."
+
 func newReport(cfg Config) *Report {
+	words := caveat(cfg.Sites)
+	if cfg.Against != nil {
+		words = watchedCaveat
+	}
 	return &Report{Scenario: cfg.Scenario, Seed: cfg.Seed, Sites: siteNames[:cfg.Sites], Started: time.Now().UTC(), Plant: cfg.Plant,
 		Machine: fmt.Sprintf("%s/%s, %d processors", runtime.GOOS, runtime.GOARCH, runtime.NumCPU()), Build: obs.ReadBuild().String(),
-		Caveat: caveat(cfg.Sites)}
+		Caveat: words}
 }
 
 // finish gives the verdicts and writes the files that were asked for.
@@ -182,17 +191,19 @@ func (r *Report) tested(promise int) bool {
 		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return in.minority })
 	case 6:
 		return slices.ContainsFunc(r.Incidents, func(in *Incident) bool { return !in.minority && in.Lost > 0 && in.Lost < len(r.Sites) })
-	case 2, 7, 8:
+	case 2, 7:
 		return several && r.judged
+	case 8:
+		return several && r.judged && !r.opaque
 	}
 	return true
 }
 
-// spread is over the losses of a minority, and the partitions that a lost site led (or may have led): the others hardly notice.
+// spread is over the losses of a minority (of sites, not of speed), and the partitions that a lost site led (or may have led): the others hardly notice.
 func spread(incidents []*Incident) *Spread {
 	var all []time.Duration
 	for _, in := range incidents {
-		if in.minority {
+		if in.minority && in.Lost > 0 {
 			for _, p := range in.Partitions {
 				if p.Led || !p.Known {
 					all = append(all, p.Back)
@@ -200,6 +211,11 @@ func spread(incidents []*Incident) *Spread {
 			}
 		}
 	}
+	return spreadOf(all)
+}
+
+// spreadOf is nil of nothing. It sorts.
+func spreadOf(all []time.Duration) *Spread {
 	if len(all) == 0 {
 		return nil
 	}

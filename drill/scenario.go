@@ -24,11 +24,19 @@ const (
 	lagBy   = 3 * time.Second // how long a laggard is away
 )
 
+// The crowd of the scenario surge, and how long ten times as much is written.
+const (
+	crowdSize, crowdSizeShort = 600, 150
+	rushFor, rushForShort     = 5 * time.Second, 2 * time.Second
+	rushTimes                 = 10
+)
+
 // scenario makes a schedule.
 type scenario struct {
 	name  string
 	sites int // the fewest it needs
 	needs need
+	crowd bool // many clients wait for what is new
 	steps func(s *planner) []step
 	shows string // in words
 }
@@ -163,6 +171,15 @@ func scenarios() []scenario {
 		{name: "disk", sites: 1, needs: ownDisks, shows: "a full disk at one site; needs root", steps: func(p *planner) []step {
 			return p.each(fullDisk(p.site()))
 		}},
+		{name: "slowdisk", sites: 3, needs: ownDisks, shows: "the disk of a site that leads stands still again and again, then that of another; needs root", steps: slowDisks},
+		{name: "surge", sites: 3, crowd: true, shows: "a crowd loses its site and comes to the others at once, and then ten times as much is written",
+			steps: func(p *planner) []step {
+				f := crash(p.site())
+				if f.Rush = rushFor; p.cfg.Short {
+					f.Rush = rushForShort
+				}
+				return p.each(f)
+			}},
 		{name: "cuts", sites: 3, needs: ownNetworks, shows: "a site is cut off, two cannot see each other, one direction fails, links are slow; needs --netns",
 			steps: func(p *planner) []step {
 				a := p.site()

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -50,7 +51,7 @@ func TestSchedules(t *testing.T) {
 					if s.late != nil {
 						s.fault = s.late(nil)
 					}
-					if f := s.fault; f.inject == nil || f.heal == nil || len(f.Lost) == 0 != f.Measured || slices.Max(append(f.Lost, 0)) >= sites ||
+					if f := s.fault; f.inject == nil || f.heal == nil || len(f.Lost)+len(f.Slow) == 0 != f.Measured || slices.Max(append(f.Lost, 0)) >= sites ||
 						len(slices.Compact(slices.Sorted(slices.Values(f.Lost)))) != len(f.Lost) {
 						t.Errorf("%s: %+v", sc.name, f)
 					}
@@ -112,8 +113,14 @@ func TestConfigRefuses(t *testing.T) {
 		"add --netns":               {Scenario: "cuts"},
 		"need each other":           {Scenario: "upgrade"},
 		"an older program, need":    {Scenario: "full", UpgradeFrom: "x"},
+		"belong to --against":       {Duration: time.Minute},
+		"leave a scenario out":      {Against: []string{"http://x"}, Scenario: "burns"},
+		"leave --plant out":         {Against: []string{"http://x"}, Plant: "rollback"},
+		"from a second to a day":    {Against: []string{"http://x"}, Duration: time.Millisecond},
+		"at most 5 sites":           {Against: make([]string, 6)},
+		"is no base URL":            {Against: []string{"x"}},
 	} {
-		_, err := Run(t.Context(), cfg, nil)
+		_, err := Run(t.Context(), cfg, io.Discard)
 		if err == nil || !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", cfg, err, want)
 		}
@@ -132,12 +139,14 @@ func TestConfigOnTheCommandLine(t *testing.T) {
 	}
 	p, err := kong.New(&cli, kong.Exit(func(int) {}), kong.Vars(Vars()))
 	if err == nil {
-		_, err = p.Parse([]string{"drill", "burns", "--burns=5", "--seed", "7", "--short", "--rate", "80", "--report", "x.html", "--writes-back=5s"})
+		_, err = p.Parse([]string{"drill", "burns", "--burns=5", "--seed", "7", "--short", "--rate", "80", "--report", "x.html", "--writes-back=5s",
+			"--against", "http://a,http://b"})
 	}
 	c := cli.Drill
-	if err != nil || c.Scenario != "burns" || c.Burns != 5 || c.Seed != 7 || !c.Short || c.Rate != 80 || c.WritesBack != 5*time.Second {
+	if err != nil || c.Scenario != "burns" || c.Burns != 5 || c.Seed != 7 || !c.Short || c.Rate != 80 || len(c.Against) != 2 || c.WritesBack != 5*time.Second {
 		t.Errorf("%+v, %v", c, err)
 	}
+	c.Against = nil
 	if c, err = c.resolve(); err != nil || c.Sites != 3 || c.ClientsBack != 2*time.Second || c.Pause != 2*time.Second {
 		t.Errorf("%+v, %v", c, err)
 	}

@@ -14,6 +14,8 @@ import (
 
 // Status is what the drill reads of a site's /_bongsu/status.
 type Status struct {
+	Server     string            `json:"server"`  // the server's name
+	Cluster    string            `json:"cluster"` // the cluster's name
 	Site       string            `json:"site"`
 	Rules      uint16            `json:"rules"` // the newest version that the program knows
 	Writes     string            `json:"writes"`
@@ -42,6 +44,9 @@ type KnownSite struct {
 	Rules uint16 `json:"rules"` // the newest version that its program knows
 }
 
+// healthPath is where a load balancer asks.
+const healthPath = "/health"
+
 // statusWithin bounds one question for the status.
 const statusWithin = 2 * time.Second
 
@@ -55,7 +60,7 @@ func (s *Site) Status(ctx context.Context) (*Status, error) {
 }
 
 // Healthy asks the site whether it wants requests.
-func (s *Site) Healthy(ctx context.Context) error { return s.ask(ctx, "/health", nil) }
+func (s *Site) Healthy(ctx context.Context) error { return s.ask(ctx, s.alive, nil) }
 
 // ask reads a small document over a connection of its own, so that a frozen site keeps nobody waiting later.
 func (s *Site) ask(ctx context.Context, path string, out any) error {
@@ -103,13 +108,20 @@ func (st *Status) behind(goal map[int]uint64) error {
 	return nil
 }
 
+// partitions is how many there are, or if nobody tells, as many as there usually are.
+func (c *Cluster) partitions(ctx context.Context) int {
+	for _, s := range c.telling().Sites {
+		if st, err := s.Status(ctx); err == nil {
+			return len(st.Partitions)
+		}
+	}
+	return 4
+}
+
 // leaders are the sites that lead the partitions, by the first site that knows; "" where nobody does.
 func (c *Cluster) leaders(ctx context.Context) []string {
 	var all []string
-	for _, s := range c.Sites {
-		if !s.Up() {
-			continue
-		}
+	for _, s := range c.telling().living().Sites {
 		st, err := s.Status(ctx)
 		if err != nil {
 			continue

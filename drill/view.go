@@ -100,6 +100,11 @@ func (v *view) table(r *Report) {
 	if s := r.Recovery; s != nil && s.N > 1 {
 		fmt.Fprintf(w, "\nwrites back after a loss, partitions that the lost led:\tmin %v\tmedian %v\tmax %v\t(%d)\n", short(s.Min), short(s.Median), short(s.Max), s.N)
 	}
+	for _, in := range r.Incidents {
+		if words := in.Surge(); words != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", in.Name, words)
+		}
+	}
 	fmt.Fprintf(w, "\nPROMISE\tVERDICT\n")
 	for _, p := range r.Promises {
 		fmt.Fprintf(w, "%d %s\t%s\n", p.Number, p.Title, p.Verdict)

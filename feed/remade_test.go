@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"bongsu/account"
 	"bongsu/errs"
+	"bongsu/filter"
 	"bongsu/journal"
 	"bongsu/replica"
 	"bongsu/room"
@@ -57,3 +59,30 @@ func TestRemade(t *testing.T) {
 
 // looking is how many looks at the rows are under way.
 func (f *Feed) looking() int { return len(f.looks) }
+
+// TestRemadeFilter: a stored filter that was read from rows that turned out to be wrong is read anew.
+func TestRemadeFilter(t *testing.T) {
+	st := newSite(t)
+	_, err := st.accounts.Register(t.Context(), account.Registration{Localpart: "amy", Password: "correct horse"})
+	st.must(err)
+	name, err := st.accounts.DefineFilter(t.Context(), user("amy"), []byte(`{"room":{"timeline":{"limit":7}}}`))
+	st.must(err)
+	wrong := &filter.Filter{}
+	st.filters.parsed[string(user("amy"))+"\x00"+name] = wrong
+	ask := func() *filter.Filter {
+		f, err := st.filter(t.Context(), user("amy"), name)
+		st.must(err)
+		return f
+	}
+	if ask() != wrong {
+		t.Fatal("nothing is remembered, so this test shows nothing")
+	}
+	st.Committed(replica.Commit{Pos: st.r.Status(0).Applied, Remade: true})
+	read := ask()
+	if n := read.Room.Timeline.Count(defaultLimit, maxLimit); n != 7 {
+		t.Errorf("the limit is %d", n)
+	}
+	if ask() != read {
+		t.Error("the filter is read again and again")
+	}
+}

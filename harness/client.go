@@ -60,13 +60,23 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message) }
 
-// passing reports whether err says nothing about the request: nobody was there to answer, or it was not the time.
+// passing reports whether err says nothing about the request: nobody was there to answer, or it was not the time: 503, or
+// 429 for somebody who asked too often.
 func passing(err error) bool {
 	var e *Error
 	if errors.As(err, &e) {
-		return e.Status == http.StatusServiceUnavailable
+		return e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests
 	}
 	return err != nil
+}
+
+// untilNext is how long to wait before something is tried again that failed with err for now.
+func untilNext(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusTooManyRequests && e.RetryAfter > 0 {
+		return e.RetryAfter
+	}
+	return 10 * time.Millisecond
 }
 
 // Path joins segments below /_matrix/client, each percent-encoded.
@@ -138,7 +148,8 @@ func asError(resp *http.Response, text []byte) *Error {
 	return e
 }
 
-// Insist is Do until the server has answered: it repeats the same request while nobody answers, or with 503. ctx bounds it.
+// Insist is Do until the server has answered: it repeats the same request while nobody answers, with 503, or with 429, after which it waits
+// for as long as it is told. ctx bounds it.
 func (c *Client) Insist(ctx context.Context, method, path string, in, out any) error {
 	for {
 		one, cancel := context.WithTimeout(ctx, 40*time.Second)
@@ -150,7 +161,7 @@ func (c *Client) Insist(ctx context.Context, method, path string, in, out any) e
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s %s: %w (last: %w)", method, path, ctx.Err(), err)
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(untilNext(err)):
 		}
 	}
 }

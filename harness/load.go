@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +15,9 @@ type LoadConfig struct {
 	Rooms int           // that all are in, from the start; more are made under way; default 3
 	Pause time.Duration // longest pause of a user between two actions; default 8 ms
 	Seed  uint64
+
+	Prefix   string // of the accounts' names
+	Password string // of all accounts; default "password of NAME"
 
 	// Client makes the client of a user, for instance one that roams between sites. Default: NewClient.
 	Client func(user string) *Client
@@ -48,6 +52,10 @@ type roomOf struct {
 // answerWithin is how long somebody asks again before it counts as never answered.
 const answerWithin = 90 * time.Second
 
+func (cfg LoadConfig) password(name string) string {
+	return cmp.Or(cfg.Password, "password of "+name)
+}
+
 // NewLoad makes the accounts and rooms on the server at base, and lets everybody begin.
 func NewLoad(ctx context.Context, base string, cfg LoadConfig) (*Load, error) {
 	if cfg.Users == 0 {
@@ -64,10 +72,10 @@ func NewLoad(ctx context.Context, base string, cfg LoadConfig) (*Load, error) {
 	}
 	l := &Load{History: NewHistory(), cfg: cfg, stop: make(chan struct{})}
 	for i := range cfg.Users {
-		name := fmt.Sprintf("user%d", i)
+		name := fmt.Sprintf("%suser%d", cfg.Prefix, i)
 		p := &person{name: name, c: cfg.Client(name), load: l,
 			rng: rand.New(rand.NewPCG(cfg.Seed, uint64(i)))} //nolint:gosec // repeatable on purpose
-		if err := p.c.Register(ctx, p.name, "password of "+p.name); err != nil {
+		if err := p.c.Register(ctx, p.name, cfg.password(p.name)); err != nil {
 			return nil, fmt.Errorf("register %s: %w", p.name, err)
 		}
 		l.people = append(l.people, p)
@@ -129,7 +137,7 @@ func (l *Load) Judge(ctx context.Context, sites ...string) []string {
 	name := l.people[0].name
 	newcomer := l.cfg.Client(name)
 	defer newcomer.Close()
-	if err := newcomer.Login(ctx, name, "password of "+name); err != nil {
+	if err := newcomer.Login(ctx, name, l.cfg.password(name)); err != nil {
 		l.History.Fail("refused: login of %s: %v", name, err)
 	}
 	clients[name+" anew"] = newcomer

@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -82,6 +83,15 @@ func (c *Client) session(ctx context.Context, op string, body any) error {
 		Token  string `json:"access_token"`
 	}
 	err := c.Do(ctx, http.MethodPost, Path("v3", op), body, &out)
+	var e *Error
+	for errors.As(err, &e) && e.Status == http.StatusTooManyRequests { // nothing has happened: this may be repeated
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(untilNext(err)):
+		}
+		err = c.Do(ctx, http.MethodPost, Path("v3", op), body, &out)
+	}
 	c.User, c.Device, c.Token = out.User, out.Device, out.Token
 	return err
 }
@@ -103,6 +113,26 @@ func (c *Client) Join(ctx context.Context, room string) error {
 // Invite invites a user.
 func (c *Client) Invite(ctx context.Context, room, user string) error {
 	return c.Insist(ctx, http.MethodPost, Path("v3", "rooms", room, "invite"), map[string]string{"user_id": user}, nil)
+}
+
+// Leave leaves a room and forgets it.
+func (c *Client) Leave(ctx context.Context, room string) error {
+	err := c.Insist(ctx, http.MethodPost, Path("v3", "rooms", room, "leave"), struct{}{}, nil)
+	if err != nil {
+		return err
+	}
+	return c.Insist(ctx, http.MethodPost, Path("v3", "rooms", room, "forget"), struct{}{}, nil)
+}
+
+// Deactivate ends the account and all its sessions, for ever. An account that is gone already is no error.
+func (c *Client) Deactivate(ctx context.Context, password string) error {
+	err := c.Insist(ctx, http.MethodPost, Path("v3", "account", "deactivate"), map[string]any{"auth": map[string]any{
+		"type": "m.login.password", "identifier": map[string]string{"type": "m.id.user", "user": c.User}, "password": password}}, nil)
+	var e *Error
+	if errors.As(err, &e) && e.Code == "M_UNKNOWN_TOKEN" { // an answer was lost, and this was the second time
+		return nil
+	}
+	return err
 }
 
 // Send sends an event until it is acknowledged, always with the same transaction id.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bongsu/freeport"
 )
 
 // Config says how to run the program. Bin and Data are required.
@@ -83,36 +84,9 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, port: cfg.Port}
 	var err error
 	if s.port == 0 {
-		s.port, err = FreePorts(1)
+		s.port, err = freeport.Ports(1)
 	}
 	return s, err
-}
-
-// FreePorts finds n ports in a row that nobody uses, and returns the first. They lie below those that the system gives to outgoing connections: there, a client
-// that tries to reach a dead server may connect to itself and hold the port.
-func FreePorts(n int) (int, error) {
-	var err error
-	for range 100 {
-		first := 20000 + rand.IntN(10000)
-		if err = free(first, n); err == nil {
-			return first, nil
-		}
-	}
-	return 0, fmt.Errorf("harness: no free port: %w", err)
-}
-
-// free is nil if the n ports from first on can be listened on.
-func free(first, n int) error {
-	for port := first; port < first+n; port++ {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			err = ln.Close()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Use has the next start run another program, with further variables beside those of Config. The process that runs goes on.

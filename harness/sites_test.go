@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bongsu/freeport"
 	"bongsu/harness"
 )
 
@@ -35,7 +36,7 @@ func newBundles(t *testing.T, other *bundles) *bundles {
 			b.port[name] = other.port[name]
 		} else {
 			var err error
-			if b.port[name], err = harness.FreePorts(3); err != nil {
+			if b.port[name], err = freeport.Ports(3); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -340,7 +341,7 @@ func TestSitesWaitInWords(t *testing.T) {
 // rival starts a copy of a site's bundle as on another machine.
 func (b *bundles) rival(site string) *process {
 	b.t.Helper()
-	port, err := harness.FreePorts(3)
+	port, err := freeport.Ports(3)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -18,7 +18,15 @@ const (
 	kindAcked   = "keys.acked"
 	kindCross   = "keys.cross"
 	kindSign    = "keys.sign"
+
+	kindMakeBackup   = "keys.make_backup"
+	kindChangeBackup = "keys.change_backup"
+	kindPutBackup    = "keys.put_backup"
+	kindDropBackup   = "keys.drop_backup"
 )
+
+// sinceBackups is the rules version from which on there are key backups.
+const sinceBackups = 3
 
 // Machine is the state machine of keys.
 func Machine() replica.Machine {
@@ -31,6 +39,11 @@ func Machine() replica.Machine {
 		kindAcked:   {Apply: replica.JSON(acked)},
 		kindCross:   {Apply: replica.JSON(cross)},
 		kindSign:    {Apply: replica.JSON(sign)},
+
+		kindMakeBackup:   {Since: sinceBackups, Apply: replica.JSON(makeBackup)},
+		kindChangeBackup: {Since: sinceBackups, Apply: replica.JSON(changeBackup)},
+		kindPutBackup:    {Since: sinceBackups, Apply: replica.JSON(putBackup)},
+		kindDropBackup:   {Since: sinceBackups, Apply: replica.JSON(dropBackup)},
 	}}
 }
 

@@ -67,7 +67,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := &player{site: newSite(t, replicatest.Options{Partitions: 2})}
+			p := &player{site: newSite(t, replicatest.Options{Partitions: 2, Rules: 3})}
 			got := p.play(t, string(in))
 			if *rewrite {
 				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {

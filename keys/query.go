@@ -25,11 +25,14 @@ type Query struct {
 }
 
 // Query finds the keys of devices as viewer may see them: of each user the devices in the list, or all of them if it is empty.
+//
+// Who asks was told that something has changed, perhaps by another site, takes the answer for all there is, and does not ask again. So
+// the site catches up first, and a site that cannot answers Unavailable.
 func (k *Keys) Query(ctx context.Context, viewer id.UserID, wanted map[id.UserID][]id.DeviceID) (*Query, error) {
-	devices, err := k.devices(ctx, wanted)
-	if err != nil {
-		return nil, err
+	if err := k.catchUp(ctx); err != nil {
+		return nil, errs.Wrap("keys.Query", err)
 	}
+	devices, _ := k.known(wanted)
 	q := &Query{
 		Failures: map[string]struct{}{}, DeviceKeys: map[id.UserID]map[id.DeviceID]json.RawMessage{},
 		MasterKeys: map[id.UserID]json.RawMessage{}, SelfSigning: map[id.UserID]json.RawMessage{},

@@ -24,6 +24,9 @@ const (
 	tableSigned   = 'g' // signer, user, key id -> signatures that the signer made, key id -> signature
 	tableInbox    = 'b' // user, device, place -> event
 	tableChange   = 'c' // signer or user, user, viewer or "" -> place of the last change
+	tableBackups  = 'v' // user -> number of the newest version of a key backup that there ever was
+	tableBackup   = 'w' // user, version -> backup
+	tableSession  = 'm' // user, version, room, session -> key in a backup
 	tableChanges  = 'C' // derived: place -> user, viewer or "": tableChange in the order of change
 )
 

@@ -26,7 +26,7 @@ type Config struct {
 	Server  id.ServerName // whose users are here
 	// Devices are the devices of a user's account, in any order; required.
 	Devices func(r kv.Reader, user id.UserID) []Device
-	// CatchUp brings local state up to date before a device is taken for unknown; nil: it always is.
+	// CatchUp brings local state up to date before keys are shown and before a device is taken for unknown; nil: it always is.
 	CatchUp func(ctx context.Context) error
 }
 
@@ -128,14 +128,14 @@ func parseDeviceKeys(user id.UserID, device id.DeviceID, raw json.RawMessage) (e
 		return nil, err
 	}
 	var form struct {
-		User       *string                               `json:"user_id"`
-		Device     *string                               `json:"device_id"`
-		Algorithms []string                              `json:"algorithms"`
-		Keys       map[string]string                     `json:"keys"`
-		Signatures map[string]map[string]json.RawMessage `json:"signatures"`
+		User       *string         `json:"user_id"`
+		Device     *string         `json:"device_id"`
+		Algorithms []text          `json:"algorithms"`
+		Keys       map[string]text `json:"keys"`
+		Signatures signatures      `json:"signatures"`
 	}
 	if json.Unmarshal(keys, &form) != nil || form.User == nil || form.Device == nil || form.Algorithms == nil ||
-		form.Keys == nil || form.Signatures == nil {
+		form.Keys == nil || !form.Signatures.sound() {
 		return nil, errs.New(op, errs.Invalid, errs.BadJSON, "device_keys does not have the right shape")
 	}
 	if *form.User != string(user) || *form.Device != string(device) {
@@ -160,7 +160,7 @@ func parseKeys(in map[string]json.RawMessage) ([]keyBody, error) {
 		if err != nil {
 			return nil, err
 		}
-		if key[0] != '{' && key[0] != '"' || key[0] == '{' && !hasText(key, "key") {
+		if key[0] != '"' && !isKeyObject(key) {
 			return nil, errs.New(op, errs.Invalid, errs.BadJSON, "the key %s does not have the right shape", name)
 		}
 		out = append(out, keyBody{Algorithm: algorithm, ID: keyID, Key: key})
@@ -169,9 +169,36 @@ func parseKeys(in map[string]json.RawMessage) ([]keyBody, error) {
 	return out, nil
 }
 
-func hasText(o event.Object, key string) bool {
-	_, ok := o.String(key)
-	return ok
+// isKeyObject reports whether a key has the form of a signed one. Specification: OneTimeKeys, KeyObject.
+func isKeyObject(raw []byte) bool {
+	var form struct {
+		Key        *string    `json:"key"`
+		Signatures signatures `json:"signatures"`
+	}
+	return raw[0] == '{' && json.Unmarshal(raw, &form) == nil && form.Key != nil && form.Signatures.sound()
+}
+
+// text is a string that must not be null: what devices upload is handed out as it is, to clients that may not expect that.
+type text string
+
+func (t *text) UnmarshalJSON(raw []byte) error {
+	if raw[0] != '"' {
+		return errs.New("keys.parse", errs.Invalid, errs.BadJSON, "not a string")
+	}
+	return json.Unmarshal(raw, (*string)(t))
+}
+
+// signatures are those of a signed object: user -> key id -> signature.
+type signatures map[string]map[string]text
+
+// sound reports whether s is there, and all of it.
+func (s signatures) sound() bool {
+	for _, of := range s {
+		if of == nil {
+			return false
+		}
+	}
+	return s != nil
 }
 
 // local reports whether a user's keys would be here.
@@ -180,34 +207,44 @@ func (k *Keys) local(user id.UserID) bool { return user.Server() == k.cfg.Server
 // devices are the devices of each of some users, ids to names. wanted says which ones somebody asks about; if one of them is
 // not there, local state is brought up to date before that is believed.
 func (k *Keys) devices(ctx context.Context, wanted map[id.UserID][]id.DeviceID) (map[id.UserID]map[id.DeviceID]string, error) {
-	read := func() (found map[id.UserID]map[id.DeviceID]string, all bool) {
-		found, all = map[id.UserID]map[id.DeviceID]string{}, true
-		view := k.cfg.Replica.View()
-		defer view.Close()
-		for user, devices := range wanted {
-			if !k.local(user) {
-				continue
-			}
-			names := map[id.DeviceID]string{}
-			for _, d := range k.cfg.Devices(view, user) {
-				names[d.ID] = d.Name
-			}
-			found[user] = names
-			all = all && len(names) > 0
-			for _, d := range devices {
-				_, ok := names[d]
-				all = all && (ok || d == everyDevice)
-			}
-		}
-		return found, all
-	}
-	found, all := read()
-	if all || k.cfg.CatchUp == nil {
+	found, all := k.known(wanted)
+	if all {
 		return found, nil
 	}
-	if err := k.cfg.CatchUp(ctx); err != nil {
+	if err := k.catchUp(ctx); err != nil {
 		return nil, errs.Wrap("keys.devices", err)
 	}
-	found, _ = read()
+	found, _ = k.known(wanted)
 	return found, nil
+}
+
+// catchUp brings local state up to date.
+func (k *Keys) catchUp(ctx context.Context) error {
+	if k.cfg.CatchUp == nil {
+		return nil
+	}
+	return k.cfg.CatchUp(ctx)
+}
+
+// known are the devices of some users as far as this site knows, and whether all that are wanted are among them.
+func (k *Keys) known(wanted map[id.UserID][]id.DeviceID) (found map[id.UserID]map[id.DeviceID]string, all bool) {
+	found, all = map[id.UserID]map[id.DeviceID]string{}, true
+	view := k.cfg.Replica.View()
+	defer view.Close()
+	for user, devices := range wanted {
+		if !k.local(user) {
+			continue
+		}
+		names := map[id.DeviceID]string{}
+		for _, d := range k.cfg.Devices(view, user) {
+			names[d.ID] = d.Name
+		}
+		found[user] = names
+		all = all && len(names) > 0
+		for _, d := range devices {
+			_, ok := names[d]
+			all = all && (ok || d == everyDevice)
+		}
+	}
+	return found, all
 }

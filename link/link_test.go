@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 
 	"bongsu/clock"
 	"bongsu/errs"
+	"bongsu/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -60,43 +60,9 @@ func newNet(t *testing.T) *net3 {
 	}
 	n := &net3{t: t, authority: a, addrs: map[string]string{}, logs: map[string]*logs{}}
 	for _, name := range names {
-		n.addrs[name], n.logs[name] = freeAddr(t), &logs{}
+		n.addrs[name], n.logs[name] = freeport.Addr(t), &logs{}
 	}
 	return n
-}
-
-// freeAddr is an address where nobody listens, below the ports that outgoing connections get.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for port := 20000 + os.Getpid()%5000; port < 30000; port += 7 {
-		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			t.Cleanup(func() { _ = ln.Close() })
-			_ = ln.Close()
-			if taken.take(port) {
-				return fmt.Sprintf("127.0.0.1:%d", port)
-			}
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-// ports keeps tests from being given the same one.
-type ports struct {
-	mu   sync.Mutex
-	used map[int]bool
-}
-
-var taken = &ports{used: map[int]bool{}}
-
-func (p *ports) take(port int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.used[port] {
-		return false
-	}
-	p.used[port] = true
-	return true
 }
 
 func (n *net3) credentials(a *Authority, site string, now time.Time) *Credentials {

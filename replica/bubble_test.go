@@ -26,16 +26,8 @@ func bubble(t *testing.T, test func(t *testing.T, db *kv.DB)) {
 	})
 }
 
-// memoryDB keeps rows for a bubble. They must never be written to files (so: Abandon, not Close), since the store shares channels
-// between the writers of all files in the process, which a bubble forbids.
-func memoryDB(t testing.TB) *kv.DB {
-	t.Helper()
-	db, err := kv.Open(kv.Config{MemTable: 16 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
+// memoryDB keeps rows for a bubble.
+func memoryDB(t testing.TB) *kv.DB { return replicatest.MemoryDB(t) }
 
 // put appends a record that a site did not make.
 func put(t testing.TB, s *mem.Store, p journal.Partition, rec replica.Record) {

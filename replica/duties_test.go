@@ -10,6 +10,7 @@ import (
 	"bongsu/errs"
 	"bongsu/journal"
 	"bongsu/replica"
+	"bongsu/replica/replicatest"
 )
 
 // Quiet sites speak rarely: who leads every five seconds, the others every fifteen; also when nobody knows who leads.
@@ -300,7 +301,7 @@ func TestBootsAreKnown(t *testing.T) {
 func TestOldCopyStops(t *testing.T) {
 	inCluster(t, 1, threeNames, nil, func(t *testing.T, c *cluster) {
 		jeju := c.sites["jeju"]
-		old := copyRows(t, jeju.db)
+		old := replicatest.CopyRows(t, jeju.db)
 		for range 2 {
 			c.crash("jeju")
 			c.start("jeju")

@@ -16,6 +16,15 @@ type Machine struct {
 	// Renew, if there is one, renews what the machine keeps in the slot of tx before a new epoch begins: a server that was
 	// restored may have said more than it now knows. Like a Handler it is total and pure.
 	Renew func(tx *Tx)
+	// Forget, if there is one, drops all that the machine remembers of rows outside of them: they may have been wrong, and those
+	// that are made anew in their place need not differ in what tells one state from another. It is called when the rows of any
+	// partition have been discarded and before others are read, while other partitions go on applying. What a machine remembers
+	// otherwise is its own affair; that it remembers at all must never show in a verdict.
+	Forget func()
+	// Derive makes the machine's derived rows from its state; nil: it has none. Derived is the version of what it makes: whoever changes
+	// what handlers and Derive write raises it, and the rows of every data directory are made anew, once.
+	Derive  Deriver
+	Derived uint16
 }
 
 // Kind is a kind of proposal.

@@ -268,3 +268,39 @@ func TestFaultOfTheStoreIsMendedOnce(t *testing.T) {
 		set()
 	})
 }
+
+// A machine that remembers what its row says is told to forget before it meets rows that were made anew.
+func TestMachinesForgetRowsThatAreMadeAnew(t *testing.T) {
+	config := func(_ string, cfg *replica.Config) {
+		remembered := -1
+		cfg.Machines = []replica.Machine{{Name: "counter", Byte: 'C', Forget: func() { remembered = -1 }, Kinds: map[string]replica.Kind{
+			"counter.count": {Apply: func(tx *replica.Tx, _ []byte) ([]byte, error) {
+				key := replica.Row(tx.Slot(), 'C', 'x')
+				if n := len(tx.Get(key)); remembered < 0 {
+					remembered = n
+				} else if n != remembered {
+					panic(fmt.Sprintf("the row says %d, and %d is remembered", n, remembered))
+				}
+				remembered++
+				tx.Set(key, make([]byte, remembered))
+				return nil, nil
+			}},
+		}}}
+	}
+	inCluster(t, 1, threeNames, config, func(t *testing.T, c *cluster) {
+		count := func() { submit(t, c.sites["seoul"].r, replica.Proposal{Kind: "counter.count", Lane: "test"}) }
+		for range 5 {
+			count()
+		}
+		c.alike()
+		jeju := c.sites["jeju"]
+		generation := jeju.r.Generation()
+		jeju.r.Remake(0, errors.New("damaged"))
+		c.until("jeju is filled again", func() bool { return jeju.r.Generation() > generation && jeju.r.Serving() == nil })
+		count()
+		c.alike()
+		if n := jeju.r.Failures(); n != 0 {
+			t.Errorf("%d proposals met a memory of rows that are gone", n)
+		}
+	})
+}

@@ -98,6 +98,9 @@ func (pt *partition) agree(ctx context.Context) (err error) {
 		}
 		return fmt.Errorf("%w: %w", errHalt, err) // trying again does not help
 	}
+	if err := pt.derive(); err != nil {
+		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
+	}
 	pt.target, pt.settled = max(last, pt.floor), true
 	pt.publish()
 	if pt.next < last {
@@ -215,14 +218,20 @@ func (pt *partition) get(ctx context.Context, atLeast, first, last journal.Posit
 	return file, err
 }
 
-// discard removes all rows of the partition.
+// discard removes all rows of the partition, and what the machines remember of them.
 func (pt *partition) discard() error {
 	b := pt.r.db.Batch()
 	for _, kr := range append(stateRanges(pt.n, pt.of), derivedRange(pt.n)) {
 		b.DeleteRange(kr.lo, kr.hi)
 	}
 	b.Delete(appliedKey(pt.n))
-	return pt.visible.change(0, b.Commit)
+	if err := pt.visible.change(0, b.Commit); err != nil {
+		return err
+	}
+	for _, forget := range pt.r.forgetting {
+		forget()
+	}
+	return nil
 }
 
 // sleep waits for d, or less when ctx ends.

@@ -18,6 +18,7 @@ import (
 	"bongsu/journal/mem"
 	"bongsu/kv"
 	"bongsu/replica"
+	"bongsu/replica/replicatest"
 )
 
 // TestSimulation lets clients write through one site that crashes again and again, over a journal that delays, loses and repeats
@@ -151,7 +152,7 @@ func (s *simulation) crash() {
 			if s.past != nil {
 				s.past.Abandon()
 			}
-			s.past = copyRows(s.t, s.db)
+			s.past = replicatest.CopyRows(s.t, s.db)
 		}
 	case 1: // a power loss that took the latest commits
 		if s.past != nil {

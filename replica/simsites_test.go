@@ -19,6 +19,7 @@ import (
 	"bongsu/journal/mem"
 	"bongsu/kv"
 	"bongsu/replica"
+	"bongsu/replica/replicatest"
 )
 
 var fiveNames = []string{"busan", "daegu", "jeju", "seoul", "ulsan"}
@@ -260,7 +261,7 @@ func (s *siteSim) lose(site *simSite) {
 			if site.past != nil {
 				site.past.Abandon()
 			}
-			site.past = copyRows(s.t, site.db)
+			site.past = replicatest.CopyRows(s.t, site.db)
 		}
 	case 1: // a power loss that took the latest commits
 		if site.past != nil {
@@ -308,18 +309,6 @@ func (s *siteSim) calm() {
 		site.j.Cut(false)
 		site.j.Lag(0)
 	}
-}
-
-func copyRows(t testing.TB, db *kv.DB) *kv.DB {
-	out := memoryDB(t)
-	b := out.Batch()
-	for k, v := range db.Scan([]byte{0}, []byte{0xff}) {
-		b.Set(k, v)
-	}
-	if err := b.Commit(); err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // check compares what there is with what there must be, at every site, and the sites with each other.

@@ -14,7 +14,8 @@ import (
 //
 // It holds for one state of the room: the one that the place of the last state event and the count of edits name. No two
 // states of a room have the same name, even when one of them was refused, since no place is given out twice. So what
-// is remembered is what another site would read, and apply stays a function of the journal.
+// is remembered is what another site would read, and apply stays a function of the journal. Rows that turn out to be wrong had
+// the right names, too: when they are made anew, all is forgotten.
 type memory struct {
 	lastState Place
 	edits     uint64
@@ -42,6 +43,15 @@ type remembered struct {
 }
 
 func newMemories() *memories { return &memories{byRoom: map[id.RoomID]*list.Element{}} }
+
+// forget drops all memories. One that is in use by a partition that goes on applying serves the proposal at hand, and is not
+// found again.
+func (ms *memories) forget() {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	clear(ms.byRoom)
+	ms.recent.Init()
+}
 
 // of is the memory of a room, empty if it is of another state than the room has now.
 func (ms *memories) of(v *View) *memory {

@@ -21,6 +21,7 @@ type Page struct {
 	Events []Stored // in the order of the query
 	End    Place    // the gap to go on from
 	More   bool     // there may be more beyond End
+	Hidden bool     // something on this page may not be seen, as far as this site knows: it may lack what would show it
 }
 
 // maxLooked is how many events are looked at for one page, whatever is wanted of them.
@@ -37,6 +38,7 @@ func (v *View) Page(q PageQuery) Page {
 		after, upto, read = q.To, q.From, v.TimelineBack
 	}
 	// What comes before all that may be seen is not looked at.
+	unseen := after
 	if first := q.Sight.spans[0].from; after.Before(first) {
 		after = first.Prev()
 	}
@@ -51,8 +53,17 @@ func (v *View) Page(q PageQuery) Page {
 		if q.Back {
 			p.End = s.Place.Prev()
 		}
-		if q.Sight.Sees(s.Place) && (q.Wanted == nil || q.Wanted(s.Event)) {
+		switch sees := q.Sight.Sees(s.Place); {
+		case !sees:
+			p.Hidden = true
+		case q.Wanted == nil || q.Wanted(s.Event):
 			p.Events = append(p.Events, s)
+		}
+	}
+	if !p.More || !q.Back { // the page goes to where what may be seen begins, or comes from there
+		for range v.Timeline(unseen, after) {
+			p.Hidden = true
+			break
 		}
 	}
 	return p

@@ -4,7 +4,7 @@
 # weakness not found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${BURNS:=50}" "${SEEDS:=10}" "${SCENARIOS:=full random restarts rolling upgrade clock amnesia stale leader majority flips power disk cuts}"
+: "${BURNS:=50}" "${SEEDS:=10}" "${SCENARIOS:=full random restarts rolling upgrade clock amnesia stale leader majority flips power disk slowdisk cuts}"
 : "${PLANTS:=rollback ack-early forget-txn skip-record ignore-hole}"
 out=out/drill
 mkdir -p "$out"
@@ -32,7 +32,7 @@ for scenario in $SCENARIOS; do
   args=()
   case $scenario in
     upgrade) args=(--upgrade-from "$older") ;;
-    power | disk) [ "$(id -u)" = 0 ] || continue ;;
+    power | disk | slowdisk) [ "$(id -u)" = 0 ] || continue ;;
     cuts)
       [ "$(id -u)" = 0 ] || continue
       args=(--netns)

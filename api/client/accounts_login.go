@@ -20,7 +20,7 @@ func (a Accounts) loginRoutes() []Route {
 			Handle: a.generateLoginToken},
 		{Op: "refresh", Method: "POST", Path: v3 + "/refresh", Auth: None, Limit: LimitLogin, Handle: a.refresh},
 		{Op: "logout", Method: "POST", Path: v3 + "/logout", Moderated: true, Handle: a.logout},
-		{Op: "logoutAll", Method: "POST", Path: v3 + "/logout/all", Moderated: true, Handle: a.logoutAll},
+		{Op: "logout_all", Method: "POST", Path: v3 + "/logout/all", Moderated: true, Handle: a.logoutAll},
 	}
 }
 

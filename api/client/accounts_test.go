@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 // accountAPI serves the endpoints of accounts over a replica in memory.
 type accountAPI struct {
 	*API
+	t        testing.TB
 	accounts Accounts
 	profiles *atomic.Int32 // how often a profile changed
 }
@@ -40,7 +42,7 @@ func newHashingAPI(t testing.TB, hashing auth.Config, change func(*Accounts, *Co
 		"keys.forget": {Apply: func(*replica.Tx, []byte) ([]byte, error) { return nil, nil }},
 	}}
 	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{account.Machine(), keys}})
-	aa := &accountAPI{profiles: new(atomic.Int32)}
+	aa := &accountAPI{t: t, profiles: new(atomic.Int32)}
 	aa.accounts = Accounts{Registration: Registration{Open: true}, Service: account.New(account.Config{
 		Replica: r, Server: "example.org", Passwords: auth.NewPasswords(hashing),
 		ProfileChanged: func(context.Context, id.UserID) { aa.profiles.Add(1) },
@@ -56,6 +58,9 @@ func newHashingAPI(t testing.TB, hashing auth.Config, change func(*Accounts, *Co
 	aa.API = api
 	return aa
 }
+
+// ServeHTTP serves a request of a test.
+func (aa *accountAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) { judged(aa.t, aa.API, w, r) }
 
 // accountSessions is the Sessions of an account service.
 type accountSessions struct{ *account.Service }

@@ -23,7 +23,7 @@ type Keys struct {
 // Routes are the endpoints of keys and of messages to devices.
 func (k Keys) Routes() []Route {
 	const v3 = "/_matrix/client/v3"
-	return []Route{
+	return append([]Route{
 		{Op: "uploadKeys", Class: Text, Method: "POST", Path: v3 + "/keys/upload", Handle: k.uploadKeys},
 		{Op: "queryKeys", Class: Text, Method: "POST", Path: v3 + "/keys/query", Local: true, Handle: k.queryKeys},
 		{Op: "claimKeys", Class: Text, Method: "POST", Path: v3 + "/keys/claim", Handle: k.claimKeys},
@@ -33,7 +33,7 @@ func (k Keys) Routes() []Route {
 			Handle: k.uploadCrossSigningSignatures},
 		{Op: "sendToDevice", Class: Text, Method: "PUT", Path: v3 + "/sendToDevice/{eventType}/{txnId}", MaxBody: 4 << 20,
 			Limit: LimitSend, Handle: k.sendToDevice},
-	}
+	}, k.backupRoutes()...)
 }
 
 func (k Keys) uploadKeys(ctx context.Context, rq *Request) (any, error) {

@@ -24,6 +24,9 @@ const (
 	LimitToken    Limit = "token"
 	LimitMail     Limit = "mail"
 	LimitSend     Limit = "send"
+
+	LimitDirectory Limit = "directory"
+	LimitReport    Limit = "report"
 )
 
 // Rate is a token bucket.
@@ -41,7 +44,10 @@ type Limits struct {
 	Token    Rate // tokens for another login, by user; default 1 a minute, 3 at once
 	Mail     Rate // messages to e-mail addresses, by address of the client and of the person; default 1 a minute, 5 at once
 	Send     Rate // writes to rooms, by user; default 50 a second, 500 at once
-	MaxKeys  int  // buckets kept; the longest unused is forgotten; default 100,000, about 250 bytes each
+	// Looking for rooms, by user or address; default 10 a second, 100 at once.
+	Directory Rate
+	Report    Rate // reports to the operator, by user; default 1 in 10 seconds, 20 at once
+	MaxKeys   int  // buckets kept; the longest unused is forgotten; default 100,000, about 250 bytes each
 }
 
 func (r Rate) or(def Rate) Rate {
@@ -85,6 +91,9 @@ func newLimiter(l Limits, c clock.Clock) *limiter {
 			LimitToken:    l.Token.or(Rate{1.0 / 60, 3}),
 			LimitMail:     l.Mail.or(Rate{1.0 / 60, 5}),
 			LimitSend:     l.Send.or(Rate{50, 500}),
+
+			LimitDirectory: l.Directory.or(Rate{10, 100}),
+			LimitReport:    l.Report.or(Rate{0.1, 20}),
 		}
 	}
 	return lim

@@ -26,7 +26,7 @@ type Meta struct {
 	ThreePID   bool                      // whether addresses can be added to accounts
 	Moderates  func(user id.UserID) bool // whether the user may lock and suspend accounts; nil: nobody may
 
-	RoomVersions   map[string]string // version to "stable" or "unstable"; default 10, 11 and 12, stable
+	RoomVersions   map[string]string // version to "stable" or "unstable"; default 6 to 12, stable
 	DefaultVersion string            // of new rooms; default "12"
 	Unstable       map[string]bool   // unstable_features of /versions
 
@@ -47,13 +47,16 @@ var specVersions = []string{
 // Routes are the endpoints about the server itself.
 func (m Meta) Routes() []Route {
 	if m.RoomVersions == nil {
-		m.RoomVersions = map[string]string{"10": "stable", "11": "stable", "12": "stable"}
+		m.RoomVersions = map[string]string{}
+		for _, v := range event.Versions() {
+			m.RoomVersions[string(v)] = "stable"
+		}
 	}
 	if m.DefaultVersion == "" {
 		m.DefaultVersion = "12"
 	}
 	if m.Unstable == nil {
-		m.Unstable = map[string]bool{}
+		m.Unstable = map[string]bool{msc4140: true}
 	}
 	m.signed = sync.OnceValues(m.signSites)
 	return []Route{

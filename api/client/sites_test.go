@@ -116,7 +116,7 @@ func TestSameThingAtAllSites(t *testing.T) {
 	})
 	t.Run("key", func(t *testing.T) {
 		ben := c.user(1, "ben", "BEN")
-		c.must(1, ben, "POST", "/keys/upload", `{"one_time_keys":{"signed_curve25519:A":{"key":"a"},"signed_curve25519:B":{"key":"b"},"signed_curve25519:C":{"key":"c"}}}`, nil)
+		c.must(1, ben, "POST", "/keys/upload", `{"one_time_keys":{"signed_curve25519:A":{"key":"a","signatures":{}},"signed_curve25519:B":{"key":"b","signatures":{}},"signed_curve25519:C":{"key":"c","signatures":{}}}}`, nil)
 		c.settled()
 		got := make([]string, len(siteNames))
 		everywhere(func(site int) {
@@ -225,7 +225,9 @@ func TestASiteAloneCanBeRead(t *testing.T) {
 	}
 	c.must(2, amy, "GET", "/sync", "", nil)
 	c.must(2, amy, "GET", in+"/messages?dir=b", "", nil)
-	c.must(2, amy, "POST", "/keys/query", `{"device_keys":{"@amy:h":[]}}`, nil)
+	if w := c.call(2, amy, "POST", "/keys/query", `{"device_keys":{"@amy:h":[]}}`); !unavailable(w) {
+		t.Errorf("keys that may be old: %d %s", w.Code, w.Body)
+	}
 	c.must(2, amy, "PUT", in+"/typing/@amy:h", `{"typing":true}`, nil)
 
 	// At first writes wait, as they do while a leader is chosen; then they are refused at once.
@@ -478,5 +480,78 @@ func TestMessagesToADeviceThatMoves(t *testing.T) {
 		if again := sync(site, last.NextBatch); len(again.ToDevice.Events) != 0 {
 			t.Errorf("handed out again: %+v", again.ToDevice)
 		}
+	}
+}
+
+// TestPageOfWhoCameBack: a site that does not know yet that somebody has come back to a room would leave out what was said meanwhile,
+// which the client could never miss. It catches up first.
+func TestPageOfWhoCameBack(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	amy, bob := c.user(0, "amy", "PHONE"), c.user(0, "bob", "PHONE")
+	in := c.room(0, amy)
+	say := func(text string) (at string) {
+		var sent struct {
+			EventID string `json:"event_id"`
+		}
+		c.must(0, amy, "PUT", in+"/send/m.room.message/"+text, `{"msgtype":"m.text","body":"`+text+`"}`, &sent)
+		return url.PathEscape(sent.EventID)
+	}
+	c.must(0, bob, "POST", in+"/join", `{}`, nil)
+	before := say("before")
+	c.must(0, bob, "POST", in+"/leave", `{}`, nil)
+	say("away")
+	say("still")
+	var here, back wanderSync
+	c.must(0, bob, "GET", "/sync", "", &here)
+	c.settled()
+	c.sites[2].journal.Lag(time.Second)
+	c.must(0, bob, "POST", in+"/join", `{}`, nil)
+	c.must(0, bob, "GET", "/sync?since="+here.NextBatch, "", &back)
+	var from string
+	for _, r := range back.Rooms.Join {
+		from = r.Timeline.PrevBatch
+	}
+	var page struct {
+		Chunk []struct{ Content struct{ Body string } }
+		End   string
+	}
+	c.must(0, bob, "GET", in+"/messages?dir=b&limit=1&from="+from, "", &page)
+	c.must(2, bob, "GET", in+"/messages?dir=b&limit=1&from="+page.End, "", &page)
+	if len(page.Chunk) == 0 || page.Chunk[0].Content.Body != "away" {
+		t.Errorf("the page is %+v", page)
+	}
+
+	// The same of what stands around an event.
+	c.must(0, bob, "POST", in+"/leave", `{}`, nil)
+	say("again")
+	c.settled()
+	c.must(0, bob, "POST", in+"/join", `{}`, nil)
+	var around struct {
+		After []json.RawMessage `json:"events_after"`
+	}
+	c.must(2, bob, "GET", in+"/context/"+before+"?limit=50", "", &around)
+	if n := len(around.After); n != 7 { // left, "away", "still", came back, left, "again", came back
+		t.Errorf("%d events after", n)
+	}
+}
+
+// TestKeysAtASiteBehind: who hears at one site that somebody's keys have changed and asks for them at another, which lags, gets the new
+// ones: nobody would tell again.
+func TestKeysAtASiteBehind(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	amy, bob := c.user(0, "amy", "PHONE"), c.user(0, "bob", "PHONE")
+	upload := func(key string) {
+		c.must(0, amy, "POST", "/keys/upload", `{"device_keys":{"user_id":"@amy:h","device_id":"PHONE","algorithms":[],"signatures":{},`+
+			`"keys":{"ed25519:PHONE":"`+key+`"}}}`, nil)
+	}
+	upload("old")
+	c.settled()
+	c.sites[2].journal.Lag(500 * time.Millisecond)
+	upload("new")
+	w := c.call(2, bob, "POST", "/keys/query", `{"device_keys":{"@amy:h":[]}}`)
+	if expect(t, w, 200, ""); !strings.Contains(w.Body.String(), `"new"`) {
+		t.Errorf("got %s", w.Body)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -34,7 +35,8 @@ type Cluster struct {
 
 	Timers Timers
 
-	settle time.Duration // of quiet before a leader is moved; 0 means balanceAfter, tests are shorter
+	settle time.Duration        // of quiet before a leader is moved; 0 means balanceAfter, tests are shorter
+	beat   func(*os.File) error // see pulse; nil means to write and sync, tests take their time
 }
 
 // Timers of the engine's elections. They are the same for all engines of a process. The zero value means the defaults.

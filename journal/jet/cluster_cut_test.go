@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bongsu/freeport"
 )
 
 // Of five sites two may vanish. With three gone nothing is written, and with one of them back it is again.
@@ -118,7 +120,7 @@ func (w *wire) isCut() bool {
 // lay returns an address that leads to another through the wire.
 func (w *wire) lay(t *testing.T, to string) string {
 	t.Helper()
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)

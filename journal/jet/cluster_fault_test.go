@@ -55,7 +55,9 @@ func playSite(config string) error {
 type child struct {
 	cmd   *exec.Cmd
 	in    io.Closer     // its end stops the site in good order
-	ready chan struct{} // closed when it has all partitions
+	ready chan struct{} // closed when it has all partitions, or was killed before
+
+	killed atomic.Bool
 }
 
 // spawn starts a site in a process of its own; others must run too if the cluster is new. It does not wait.
@@ -84,7 +86,7 @@ func (c *trio) spawn(site string) *child {
 	process := &child{cmd: cmd, in: in, ready: make(chan struct{})}
 	c.t.Cleanup(process.kill)
 	go func() {
-		if s := bufio.NewScanner(out); !s.Scan() || s.Text() != "ready" {
+		if s := bufio.NewScanner(out); (!s.Scan() || s.Text() != "ready") && !process.killed.Load() {
 			c.t.Errorf("%s did not get ready", site)
 		}
 		close(process.ready)
@@ -94,6 +96,7 @@ func (c *trio) spawn(site string) *child {
 
 // kill is kill -9.
 func (k *child) kill() {
+	k.killed.Store(true)
 	_ = k.cmd.Process.Kill()
 	_ = k.cmd.Wait()
 }
@@ -129,14 +132,14 @@ func (c *trio) lead(site string, p journal.Partition) {
 // that one took.
 func (c *trio) write(site string, p journal.Partition, name string) (stop func() (n int, longest time.Duration)) {
 	ctx, cancel := context.WithCancel(c.t.Context())
-	done := make(chan struct{})
+	j, done := c.nodes[site], make(chan struct{})
 	var n int
 	var longest atomic.Int64
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
 			begin := time.Now()
-			if _, err := c.nodes[site].Append(ctx, p, fmt.Sprintf("%s-%d", name, n), fmt.Appendf(nil, "%s-%d", name, n)); err != nil {
+			if _, err := j.Append(ctx, p, fmt.Sprintf("%s-%d", name, n), fmt.Appendf(nil, "%s-%d", name, n)); err != nil {
 				if ctx.Err() == nil {
 					c.t.Errorf("append at %s: %v", site, err)
 				}

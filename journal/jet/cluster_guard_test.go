@@ -14,13 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"bongsu/freeport"
 	"bongsu/journal"
 )
 
 func TestClusterGuard(t *testing.T) {
 	base := func(dir string) Config {
 		return Config{Dir: dir, Partitions: 2, Cluster: &Cluster{Name: "test", Site: "seoul", Sites: siteNames[:3],
-			Listen: freeAddr(t), Routes: []string{"127.0.0.1:1", "127.0.0.1:2"}}}
+			Listen: freeport.Addr(t), Routes: []string{"127.0.0.1:1", "127.0.0.1:2"}}}
 	}
 	for _, c := range []struct {
 		name   string
@@ -103,7 +104,7 @@ func TestClusterGuard(t *testing.T) {
 // The clients' port that the engine insists on is on the loopback interface and has a password; a port that is taken is an error, not the
 // end of the process.
 func TestClusterPorts(t *testing.T) {
-	conf := quiet(Config{Dir: t.TempDir(), Cluster: &Cluster{Name: "test", Site: "seoul", Sites: siteNames[:3], Listen: freeAddr(t),
+	conf := quiet(Config{Dir: t.TempDir(), Cluster: &Cluster{Name: "test", Site: "seoul", Sites: siteNames[:3], Listen: freeport.Addr(t),
 		Routes: []string{"127.0.0.1:1", "127.0.0.1:2"}}}.withDefaults())
 	o, err := engineOptions(conf)
 	if err != nil || checkOptions(conf, o) != nil {
@@ -226,5 +227,50 @@ func TestWipeNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("made: %v", err)
+	}
+}
+
+// What Check has found is not looked for again by Open, unless it is long ago. Meanwhile nobody else gets at the directory.
+func TestClusterCheckedOnce(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 1, nil)
+	site := c.sites[0]
+	c.fill(site, 0, 1, 60, damagedSize)
+	c.want(site, 0, 1, 60, damagedSize)
+	c.stopAll()
+	conf := c.conf[site]
+	check := func() *Checked {
+		t.Helper()
+		k, err := Check(conf.Dir, 1)
+		if err != nil || k.State != Formed {
+			t.Fatalf("checked: %+v, %v", k, err)
+		}
+		if _, err := Inspect(conf.Dir, 1); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("checked while it is locked: %v", err)
+		}
+		return k
+	}
+	flip := func() { // a bit in the first block of records, and back
+		edit(t, blocksOf(t, conf.Dir, 0)[0], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+	}
+	old := check()
+	old.at = old.at.Add(-2 * checkedFor)
+	flip()
+	conf.Checked = old
+	if j, err := Open(conf); !errors.Is(err, journal.ErrDamaged) {
+		t.Fatalf("checked long ago: opened %v, %v", j, err)
+	}
+	flip()
+	given := check()
+	if err := errors.Join(given.Close(), given.Close()); err != nil {
+		t.Errorf("closed twice: %v", err)
+	}
+	conf.Checked = given // has nothing to hand over
+	closed(t, open(t, conf))
+	conf.Checked = check()
+	flip()
+	closed(t, open(t, conf))
+	if _, err := Inspect(conf.Dir, 1); !errors.Is(err, journal.ErrDamaged) {
+		t.Errorf("the damage was not there to be found: %v", err)
 	}
 }

@@ -3,15 +3,13 @@ package jet
 import (
 	"context"
 	"fmt"
-	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"bongsu/freeport"
 	"bongsu/journal"
 	"bongsu/journal/journaltest"
 )
@@ -49,7 +47,7 @@ func newSites(t testing.TB, n, partitions int, change func(*Config)) *trio {
 	c := &trio{t: t, sites: siteNames[:n], conf: map[string]Config{}, nodes: map[string]*Journal{}}
 	addr := map[string]string{}
 	for _, s := range c.sites {
-		addr[s] = freeAddr(t)
+		addr[s] = freeport.Addr(t)
 	}
 	for _, s := range c.sites {
 		k := &Cluster{Name: "test", Site: s, Sites: c.sites, Listen: addr[s]}
@@ -75,24 +73,6 @@ func startTrio(t testing.TB, partitions int, change func(*Config)) *trio {
 	c := newTrio(t, partitions, change)
 	c.startAll()
 	return c
-}
-
-// lastPort counts the ports given out, so that tests side by side get different ones.
-var lastPort atomic.Int64
-
-// freeAddr is an address that nobody uses, below the ports that the system gives to outgoing connections and beside those that the
-// tests of other packages take.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10000+(int64(os.Getpid())*101+lastPort.Add(1))%5000)
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			ln.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 func (c *trio) start(site string) *Journal {

@@ -52,6 +52,8 @@ type Config struct {
 	First   []journal.Position
 	Cluster *Cluster     // nil: one node
 	Log     *slog.Logger // nil discards
+	// Checked is what Check found in Dir a moment ago: Open need not read everything again. It has an effect in a cluster only.
+	Checked *Checked
 	// Unchecked leaves out all looking for damage in a cluster's files: a weakness that drills plant, to see that they find it.
 	Unchecked bool
 }
@@ -69,6 +71,9 @@ func (c Config) withDefaults() Config {
 	if k := c.Cluster; k != nil {
 		own := *k
 		own.Timers, own.settle = k.Timers.withDefaults(), cmp.Or(k.settle, balanceAfter)
+		if own.beat == nil {
+			own.beat = beat
+		}
 		c.Cluster, c.ServerName = &own, k.Site
 	}
 	if c.Log == nil {
@@ -83,7 +88,9 @@ type Journal struct {
 	log   *slog.Logger
 	lock  *os.File
 	marks *marks
-	used  atomic.Int64 // bytes of records, as the engine counts them
+	// The files were read and checked before, and nobody could change them since; until an engine was started on them.
+	checked bool
+	used    atomic.Int64 // bytes of records, as the engine counts them
 
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
@@ -95,6 +102,7 @@ type Journal struct {
 	// Of a cluster only.
 	books    books
 	peers    *peers
+	pulse    pulse
 	sites    []string                // all, sorted
 	sights   atomic.Pointer[[]sight] // nil while there is no engine
 	reigns   []atomic.Pointer[reign] // of each partition's leader
@@ -131,11 +139,15 @@ func Open(c Config) (*Journal, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("jet: %w", err)
 	}
-	lock, err := lockDir(c.Dir)
+	lock, err := c.Checked.take(c.Dir)
+	checked := lock != nil
+	if err == nil && !checked {
+		lock, err = lockDir(c.Dir)
+	}
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{cfg: c, log: c.Log.With("part", "journal"), lock: lock, changed: make(chan struct{}),
+	j := &Journal{cfg: c, log: c.Log.With("part", "journal"), lock: lock, checked: checked, changed: make(chan struct{}),
 		formed: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 	start := j.start
@@ -151,10 +163,11 @@ func Open(c Config) (*Journal, error) {
 		j.cancel()
 		return nil, errors.Join(remedy(err, c.Cluster != nil), j.marks.close(), j.books.close(), lock.Close())
 	}
+	j.checked = false
 	j.bus.move(j.eng)
 	j.keeper.Go(j.keep)
 	if c.Cluster != nil {
-		for _, f := range []func(){j.watch, j.form, j.greet, j.balance} {
+		for _, f := range []func(){j.watch, j.form, j.greet, j.feel, j.balance} {
 			j.keeper.Go(f)
 		}
 	}
@@ -233,7 +246,7 @@ func (j *Journal) openEngine(fresh bool) (*engine, error) {
 
 // scan reads and checks all files.
 func (j *Journal) scan() ([]extent, error) {
-	if j.cfg.Unchecked {
+	if j.cfg.Unchecked || j.checked {
 		return nil, nil
 	}
 	if j.cfg.Cluster != nil {

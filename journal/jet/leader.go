@@ -15,7 +15,7 @@ const (
 	balanceEvery = 250 * time.Millisecond
 	balanceAfter = 10 * time.Second // of quiet before a leader is moved
 	moveAgain    = time.Minute      // before the same partition is moved again
-	yieldAgain   = time.Second      // before it is given up again to a site that hears more
+	yieldAgain   = time.Second      // before it is given up again to a site that can do better
 	drainTimeout = time.Second      // for Close to hand over
 	drainPause   = 20 * time.Millisecond
 	moveTimeout  = 2 * time.Second
@@ -100,7 +100,8 @@ func (j *Journal) handOver(e *engine) (led int) {
 // its part. It moves only when for a while every site has heard every other, and all replicas of the partition were current.
 //
 // When two sites lose sight of each other, the one that does not lead stands for election again and again and stops the partition each
-// time, until by chance a site is elected that both can hear. So a leader that does not hear all yields to a site that does.
+// time, until by chance a site is elected that both can hear. So a leader that does not hear all yields to a site that does, and one
+// whose disk is slow to one whose disk is not.
 func (j *Journal) balance() {
 	tick := time.NewTicker(balanceEvery)
 	defer tick.Stop()
@@ -123,14 +124,13 @@ func (j *Journal) balance() {
 			j.handOver(e)
 			continue
 		}
-		now := time.Now()
-		outsighted := j.peers.outsighted()
 		for p := range journal.Partition(n) {
-			to := j.misplaced(p)
+			now := time.Now() // anew for each: giving up a partition waits for a disk that hangs
+			to, why := j.misplaced(p), j.unfit(now)
 			switch {
-			case outsighted && j.Leads(p) && now.Sub(yielded[p]) >= yieldAgain:
+			case why != "" && j.Leads(p) && now.Sub(yielded[p]) >= yieldAgain:
 				yielded[p] = now
-				j.yield(e, p)
+				j.yield(e, p, why)
 			case to == "":
 				quiet[p] = time.Time{}
 			case quiet[p].IsZero():
@@ -145,11 +145,22 @@ func (j *Journal) balance() {
 	}
 }
 
+// unfit is why another site should lead what this one leads, or "".
+func (j *Journal) unfit(now time.Time) string {
+	switch {
+	case j.peers.outsighted():
+		return "another site hears more"
+	case j.pulse.weak(now) && j.peers.willing():
+		return "the disk of this site is slow"
+	}
+	return ""
+}
+
 // yield has this engine give p up to a site that it hears. It does not name one: that would need the engine's own group of streams, whose
 // leader is torn between the same two sites.
-func (j *Journal) yield(e *engine, p journal.Partition) {
+func (j *Journal) yield(e *engine, p journal.Partition, why string) {
 	err := e.srv.JetStreamStepdownStream(server.DEFAULT_GLOBAL_ACCOUNT, streamName(p))
-	j.log.Info("a partition is given up, since another site hears more", "partition", p, "err", err)
+	j.log.Info("a partition is given up", "partition", p, "why", why, "err", err)
 }
 
 // misplaced is the site that p should be led by when this one leads it and everything is well, or "".

@@ -131,7 +131,7 @@ func checkUnfinished(dir string) error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case lockFile, marksFile, booksFile, manifestFile + ".new", filepath.Base(storeDir(dir)):
+		case lockFile, marksFile, booksFile, pulseFile, manifestFile + ".new", filepath.Base(storeDir(dir)):
 		default:
 			return fmt.Errorf("jet: %s holds %q and no journal; give the journal a directory of its own", dir, e.Name())
 		}

@@ -26,7 +26,7 @@ const (
 type hello struct {
 	Site    string        `json:"site"`
 	Silence time.Duration `json:"silence"` // the longest that another site has been silent for it
-	NoLead  bool          `json:"no_lead"` // it is being stopped
+	NoLead  bool          `json:"no_lead"` // it is being stopped, or its disk is slow
 }
 
 // peers are the other sites as heard from here.
@@ -109,6 +109,18 @@ func (h *peers) outsighted() bool {
 	return false
 }
 
+// willing reports whether another site is heard that would lead.
+func (h *peers) willing() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.heard {
+		if !l.NoLead && time.Since(l.at) <= 2*helloEvery {
+			return true
+		}
+	}
+	return false
+}
+
 // greet says hello to the other sites and hears theirs until the journal is closed.
 func (j *Journal) greet() {
 	stop, err := j.subscribe(helloSubject, j.peers.note)
@@ -119,7 +131,7 @@ func (j *Journal) greet() {
 	tick := time.NewTicker(helloEvery)
 	defer tick.Stop()
 	for {
-		data, err := json.Marshal(hello{j.cfg.Cluster.Site, j.peers.silence(), j.draining.Load()})
+		data, err := json.Marshal(hello{j.cfg.Cluster.Site, j.peers.silence(), j.draining.Load() || j.pulse.weak(time.Now())})
 		if err == nil {
 			err = j.publish(helloSubject, data)
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // State is what a journal's directory is to its cluster.
@@ -22,23 +23,67 @@ const (
 
 func (s State) String() string { return [...]string{"empty", "forming", "formed"}[s] }
 
-// Inspect tells what the directory of a cluster's site is, without an engine: it reads and checks all files, with the routes closed,
-// and changes none. It returns ErrDamaged when records or the engine's books are missing or fail their checksums; the
-// remedy is Wipe, after which the other sites fill it again. It refuses the directory of a single node.
-func Inspect(dir string, partitions int) (State, error) {
-	s, err := inspect(dir, partitions)
-	return s, remedy(err, true)
+// Checked is a directory that was read and checked. It stays locked, so that nobody changes it, until Open takes it over or it is closed.
+type Checked struct {
+	State State
+
+	dir  string
+	at   time.Time
+	lock *os.File // nil when there is no directory, or it was handed over
 }
 
-func inspect(dir string, partitions int) (State, error) {
+// checkedFor is how long a check holds: bytes may decay while a site waits to be let in.
+const checkedFor = time.Minute
+
+// Check tells what the directory of a cluster's site is, without an engine: it reads and checks all files, with the routes closed,
+// and changes none. It returns ErrDamaged when records or the engine's books are missing or fail their checksums; the
+// remedy is Wipe, after which the other sites fill it again. It refuses the directory of a single node.
+func Check(dir string, partitions int) (*Checked, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return Empty, nil
+		return &Checked{State: Empty}, nil
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
+		return nil, err
+	}
+	state, err := check(dir, partitions)
+	if err != nil {
+		return nil, errors.Join(remedy(err, true), lock.Close())
+	}
+	return &Checked{State: state, dir: dir, at: time.Now(), lock: lock}, nil
+}
+
+// Inspect is Check for who only asks what the directory is.
+func Inspect(dir string, partitions int) (State, error) {
+	k, err := Check(dir, partitions)
+	if err != nil {
 		return Empty, err
 	}
-	defer lock.Close()
+	return k.State, k.Close()
+}
+
+// Close unlocks the directory, unless Open has taken it over. It may be called on nil, and again.
+func (k *Checked) Close() error {
+	if k == nil || k.lock == nil {
+		return nil
+	}
+	lock := k.lock
+	k.lock = nil
+	return lock.Close()
+}
+
+// take hands over the lock of dir when that was checked lately. Otherwise it returns nil, and dir must be locked and checked anew.
+func (k *Checked) take(dir string) (*os.File, error) {
+	if k == nil || k.dir != dir || time.Since(k.at) > checkedFor {
+		return nil, k.Close()
+	}
+	lock := k.lock
+	k.lock = nil
+	return lock, nil
+}
+
+// check is Check of a directory that is there and locked.
+func check(dir string, partitions int) (State, error) {
 	m, err := readManifest(dir)
 	switch {
 	case err != nil:

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"bongsu/freeport"
 	"bongsu/journal"
 )
 
@@ -168,7 +169,7 @@ func (c *trio) terms(site string) (sum uint64) {
 // slow is an address that leads to another, with a delay in both directions.
 func slow(t *testing.T, to string, delay time.Duration) string {
 	t.Helper()
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)

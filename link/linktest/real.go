@@ -1,11 +1,11 @@
 package linktest
 
 import (
-	"net"
 	"testing"
 	"time"
 
 	"bongsu/clock"
+	"bongsu/freeport"
 	"bongsu/link"
 )
 
@@ -18,7 +18,7 @@ func Open(t testing.TB, names ...string) map[string]*link.Link {
 	}
 	addrs := map[string]string{}
 	for _, name := range names {
-		addrs[name] = freeAddr(t)
+		addrs[name] = freeport.Addr(t)
 	}
 	links := map[string]*link.Link{}
 	for _, name := range names {
@@ -48,16 +48,4 @@ func Open(t testing.TB, names ...string) map[string]*link.Link {
 		links[name] = l
 	}
 	return links
-}
-
-// freeAddr is an address on which nobody listens.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close() //nolint:errcheck // nothing was done with it
-	return ln.Addr().String()
 }
