@@ -215,16 +215,22 @@ func hidden() error {
 	return errs.New("api.getRoomEvents", errs.Forbidden, "", "you may not see all of this page")
 }
 
-// members adds the member events of the senders.
-func (c *chunk) members(v *reading, events ...[]room.Stored) {
+// members adds the member events of the senders, as they were at the last event: what came later the user may not be allowed to see.
+func (c *chunk) members(v *reading, events []room.Stored) {
+	var last room.Place
+	for _, s := range events {
+		if last.Before(s.Place) {
+			last = s.Place
+		}
+	}
 	seen := map[id.UserID]bool{}
-	for _, s := range slices.Concat(events...) {
+	for _, s := range events {
 		if seen[s.Sender] {
 			continue
 		}
 		seen[s.Sender] = true
-		if m, ok := v.StateEvent(event.TypeMember, string(s.Sender)); ok {
-			c.add(v, m)
+		if m, ok := v.StateRowAt(last, event.TypeMember, string(s.Sender)); ok {
+			c.add(v, v.Load(m))
 		}
 	}
 }
@@ -306,10 +312,12 @@ func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
 	out.token("start", around.Before.End)
 	out.token("end", around.After.End)
 	out.next(`,"state":[`)
-	if f.LazyMembers {
-		out.members(v, around.Before.Events, []room.Stored{around.Event}, around.After.Events)
-	} else {
-		for row := range v.StateAt(last) {
+	senders := map[id.UserID]bool{around.Event.Sender: true}
+	for _, s := range slices.Concat(around.Before.Events, around.After.Events) {
+		senders[s.Sender] = true
+	}
+	for row := range v.StateAt(last) {
+		if !f.LazyMembers || row.Type != event.TypeMember || senders[id.UserID(row.Key)] {
 			out.add(v, v.Load(row))
 		}
 	}
