@@ -219,7 +219,7 @@ func (x *run) content(typ string) model.Content {
 	case "m.room.history_visibility":
 		return one("history_visibility", "world_readable", "shared", "invited", "joined")
 	case "m.room.join_rules":
-		c := one("join_rule", "public", "public", "invite", "knock", "restricted", "knock_restricted", "private")
+		c := one("join_rule", "public", "public", "public", "public", "public", "invite", "knock", "restricted", "knock_restricted", "private")
 		if x.chance(2) && len(x.w.Rooms) > 0 {
 			c["allow"] = []any{map[string]any{"type": "m.room_membership", "room_id": pick(x.dice, x.w.Rooms).ID}}
 		}

@@ -29,15 +29,14 @@ func TestModel(t *testing.T) {
 	messages := int(number(t, "BONGSU_MODEL_MESSAGES", 2000)) //nolint:gosec // a few
 	seed := number(t, "BONGSU_SEED", rand.Uint64())
 	t.Logf("BONGSU_SEED=%d", seed)
-	s := setting{seed: seed, users: 50, rooms: 12 + messages/1000}
+	s := setting{seed: seed, users: 50, rooms: min(15+messages/500, 100)}
 	x := newRun(t, s)
 	began := time.Now()
 	steps := []int{}
 	for step := 0; x.sent < messages; step++ {
 		steps = append(steps, step)
 		if wrong := x.do(step); wrong != "" {
-			last := x.trace[len(x.trace)-1]
-			t.Errorf("BONGSU_SEED=%d: %s\n%s", seed, wrong, last)
+			t.Errorf("BONGSU_SEED=%d: %s\n%s", seed, wrong, x.trace[len(x.trace)-1])
 			if wrong, x = shrink(t, s, steps, 2*time.Minute); wrong != "" {
 				t.Fatalf("with fewer steps: %s\n%s\n%.4000s", wrong, strings.Join(x.trace, "\n"), x.last.body)
 			}

@@ -53,6 +53,12 @@ func (r *Room) Allowed(e *Event) bool {
 	return true
 }
 
+// Level is a user's power level.
+func (r *Room) Level(user string) float64 {
+	u := r.rules()
+	return u.user(user)
+}
+
 // MayRedact reports whether a user may redact an event of another. Source: redactEvent; m.room.power_levels, "redact".
 func (r *Room) MayRedact(user string, target *Event) bool {
 	u := r.rules()

@@ -21,6 +21,9 @@ func (x *run) act(u *user) {
 	r := x.roomOf(u)
 	for n, i := x.dice.IntN(total), 0; ; i++ {
 		if n -= actions[i].weight; n < 0 {
+			if actions[i].power && !x.chance(3) {
+				u = x.powerful(r, u)
+			}
 			x.counts[actions[i].name]++
 			x.did[x.step] = deed{u, actions[i].light}
 			actions[i].do(x, u, r)
@@ -31,17 +34,48 @@ func (x *run) act(u *user) {
 
 // roomOf is a room, most often one that the user is in.
 func (x *run) roomOf(u *user) *model.Room {
-	r := pick(x.dice, x.w.Rooms)
-	if x.chance(6) {
-		return r
+	if x.chance(8) {
+		return pick(x.dice, x.w.Rooms)
 	}
-	for range 8 {
-		if r.Membership(u.id) == "join" {
+	return x.roomWhere(u, "join")
+}
+
+// roomWhere is a room in which the user's membership is of a kind, if there is one.
+func (x *run) roomWhere(u *user, membership string) *model.Room {
+	first := x.dice.IntN(len(x.w.Rooms))
+	for i := range x.w.Rooms {
+		if r := x.w.Rooms[(first+i)%len(x.w.Rooms)]; r.Membership(u.id) == membership {
 			return r
 		}
-		r = pick(x.dice, x.w.Rooms)
 	}
-	return r
+	return x.w.Rooms[first]
+}
+
+// powerful is somebody in the room who has some power there; u if there is nobody.
+func (x *run) powerful(r *model.Room, u *user) *user {
+	in := r.Joined()
+	if len(in) == 0 {
+		return u
+	}
+	first := x.dice.IntN(len(in))
+	for i := range in {
+		if id := in[(first+i)%len(in)]; r.Level(id) >= 50 {
+			return x.named(id)
+		}
+	}
+	return u
+}
+
+func (x *run) named(id string) *user {
+	return x.users[slices.IndexFunc(x.users, func(u *user) bool { return u.id == id })]
+}
+
+// toEnter is a room that the user might come into: one that the user is invited to, or any.
+func (x *run) toEnter(u *user) *model.Room {
+	if x.chance(2) {
+		return x.roomWhere(u, "invite")
+	}
+	return pick(x.dice, x.w.Rooms)
 }
 
 // action is something that users do, the more often the greater the weight.
@@ -49,34 +83,35 @@ type action struct {
 	name   string
 	weight int
 	light  bool // see deed
+	power  bool // most often somebody with power does it
 	do     func(*run, *user, *model.Room)
 }
 
 var actions = []action{
-	{"message", 400, true, (*run).message},
-	{"state", 70, false, (*run).state},
-	{"member state", 10, false, (*run).memberState},
-	{"redact", 40, true, (*run).redact},
-	{"join", 90, false, func(x *run, u *user, _ *model.Room) { x.join(u, pick(x.dice, x.w.Rooms)) }},
-	{"invite", 60, false, func(x *run, u *user, r *model.Room) { x.target(u, r, "invite") }},
-	{"leave", 25, false, (*run).leave},
-	{"kick", 12, false, func(x *run, u *user, r *model.Room) { x.target(u, r, "kick") }},
-	{"ban", 12, false, func(x *run, u *user, r *model.Room) { x.target(u, r, "ban") }},
-	{"unban", 15, false, func(x *run, u *user, r *model.Room) { x.target(u, r, "unban") }},
-	{"knock", 30, false, func(x *run, u *user, _ *model.Room) { x.knock(u, pick(x.dice, x.w.Rooms)) }},
-	{"forget", 15, false, func(x *run, u *user, _ *model.Room) { x.forget(u, pick(x.dice, x.w.Rooms)) }},
-	{"receipt", 30, true, (*run).receipt},
-	{"account data", 20, true, (*run).accountData},
-	{"profile", 4, false, (*run).profile},
-	{"sync", 130, true, (*run).sync},
-	{"messages", 60, true, (*run).messages},
-	{"read state", 15, true, (*run).readState},
-	{"read one state", 10, true, (*run).readOneState},
-	{"members", 15, true, (*run).members},
-	{"joined members", 5, true, (*run).joinedMembers},
-	{"event", 20, true, (*run).event},
-	{"context", 15, true, (*run).context},
-	{"joined rooms", 5, true, (*run).joinedRooms},
+	{"message", 400, true, false, (*run).message},
+	{"state", 70, false, true, (*run).state},
+	{"member state", 10, false, false, (*run).memberState},
+	{"redact", 40, true, true, (*run).redact},
+	{"join", 90, false, false, func(x *run, u *user, _ *model.Room) { x.join(u, x.toEnter(u)) }},
+	{"invite", 60, false, true, func(x *run, u *user, r *model.Room) { x.target(u, r, "invite") }},
+	{"leave", 18, false, false, (*run).leave},
+	{"kick", 12, false, true, func(x *run, u *user, r *model.Room) { x.target(u, r, "kick") }},
+	{"ban", 12, false, true, func(x *run, u *user, r *model.Room) { x.target(u, r, "ban") }},
+	{"unban", 15, false, true, func(x *run, u *user, r *model.Room) { x.target(u, r, "unban") }},
+	{"knock", 30, false, false, func(x *run, u *user, _ *model.Room) { x.knock(u, pick(x.dice, x.w.Rooms)) }},
+	{"forget", 15, false, false, func(x *run, u *user, _ *model.Room) { x.forget(u, pick(x.dice, x.w.Rooms)) }},
+	{"receipt", 30, true, false, (*run).receipt},
+	{"account data", 20, true, false, (*run).accountData},
+	{"profile", 4, false, false, (*run).profile},
+	{"sync", 130, true, false, (*run).sync},
+	{"messages", 60, true, false, (*run).messages},
+	{"read state", 15, true, false, (*run).readState},
+	{"read one state", 10, true, false, (*run).readOneState},
+	{"members", 15, true, false, (*run).members},
+	{"joined members", 5, true, false, (*run).joinedMembers},
+	{"event", 20, true, false, (*run).event},
+	{"context", 15, true, false, (*run).context},
+	{"joined rooms", 5, true, false, (*run).joinedRooms},
 }
 
 var total = func() (n int) {
@@ -312,8 +347,7 @@ func (x *run) leave(u *user, r *model.Room) {
 func (x *run) target(u *user, r *model.Room, what string) {
 	target := x.other()
 	if in := r.Joined(); what != "invite" && len(in) > 0 && x.chance(2) {
-		id := pick(x.dice, in)
-		target = x.users[slices.IndexFunc(x.users, func(u *user) bool { return u.id == id })]
+		target = x.named(pick(x.dice, in))
 	}
 	content := model.Content{}
 	if what == "invite" {
