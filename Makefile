@@ -129,6 +129,11 @@ $(LINT):
 race: ## the short tests under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test $(TEST) -race -short -timeout 20m ./...
 
+.PHONY: coverage-page
+coverage-page: ## write docs/coverage.md anew: which operations are served, and which test calls them
+	$(GO) test $(TEST) -count=1 ./api/client -coverage-page
+	$(GO) test $(TEST) -count=1 -run TestCoveragePage ./api/client
+
 .PHONY: clean
 clean: ## remove what was built and measured; ./data stays
 	rm -rf bin out

@@ -1,7 +1,6 @@
 package bongsu_test
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"bongsu/api/client"
 	"bongsu/config"
 )
 
@@ -91,21 +89,6 @@ func TestSettingsAreDocumented(t *testing.T) {
 	}
 	for _, f := range checkTable(read(t, "docs/operations.md"), "| setting | default | |", rows) {
 		t.Errorf("docs/operations.md: %s", f)
-	}
-}
-
-// TestEndpointsAreDocumented compares the table of endpoints in docs/clients.md with the route table.
-func TestEndpointsAreDocumented(t *testing.T) {
-	routes := client.Routes(client.Endpoints{})
-	slices.SortFunc(routes, func(a, b client.Route) int {
-		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Method, b.Method))
-	})
-	var rows []string
-	for _, r := range routes {
-		rows = append(rows, fmt.Sprintf("| %s | `%s` | %s |", r.Method, strings.TrimSuffix(r.Path, "{$}"), r.Op))
-	}
-	for _, f := range checkTable(read(t, "docs/clients.md"), "| method | path | operation |", rows) {
-		t.Errorf("docs/clients.md: %s", f)
 	}
 }
 

@@ -32,6 +32,9 @@ func setProfile(tx *replica.Tx, b profileBody) ([]byte, error) {
 	if b.Field == Displayname || b.Field == AvatarURL {
 		owe(tx, b.User)
 	}
+	if b.Field == Displayname {
+		rename(tx, b.User, text(old), text(b.Value))
+	}
 	if b.Value == nil {
 		tx.Delete(key)
 		return changed, nil

@@ -38,7 +38,7 @@ const (
 
 // Machine is the state machine of accounts.
 func Machine() replica.Machine {
-	return replica.Machine{Name: "account", Byte: machineByte, Kinds: map[string]replica.Kind{
+	return replica.Machine{Name: "account", Byte: machineByte, Derive: derive, Derived: derivedVersion, Kinds: map[string]replica.Kind{
 		kindRegister:   {Apply: replica.JSON(register)},
 		kindLogin:      {Apply: replica.JSON(login)},
 		kindLogout:     {Apply: replica.JSON(logout)},
@@ -79,6 +79,7 @@ func register(tx *replica.Tx, b registerBody) ([]byte, error) {
 	a := Account{Admin: b.Admin, Created: tx.Wall(), Password: b.Password, Changes: 1, nonce: string(b.Nonce)}
 	tx.Set(accountKey(b.User), a.encode())
 	tx.Set(namesKey(tx.Partition(), b.User), []byte{})
+	rename(tx, b.User, "", "")
 	if b.Device != nil {
 		putDevice(tx, b.User, *b.Device)
 	}
@@ -298,6 +299,7 @@ func deactivate(tx *replica.Tx, b deactivateBody) ([]byte, error) {
 		return nil, stale(op)
 	}
 	dropDevices(tx, b.User, devicesBut(tx, b.User, ""))
+	unname(tx, b.User)
 	for _, table := range []byte{tableProfile, tableData, tableByPlace, tableFilter} {
 		var keys [][]byte
 		lo := row(b.User, table)

@@ -12,7 +12,7 @@ import (
 // machineByte marks the rows of this package.
 const machineByte = 'a'
 
-// Tables. All but tableNames and tableOwed are state rows in the slot of the user.
+// Tables. All but tableNames, tableOwed and tableEnds are state rows in the slot of the user.
 const (
 	tableAccount = 'u' // user -> Account
 	tableDevice  = 'd' // user, device -> deviceRow
@@ -22,6 +22,7 @@ const (
 	tableByPlace = 'i' // user, place -> room or "", type: tableData in the order of change
 	tableFilter  = 'f' // user, filter id -> JSON
 	tableNames   = 'n' // derived: user -> nothing, for listing in order
+	tableEnds    = 'e' // derived: end of a word of a name, NUL, user -> nothing
 	tableShow    = 's' // user -> place of the last change of the profile that rooms show
 	tableOwed    = 'o' // derived: user -> wall time of that change; gone when rooms show it
 )

@@ -275,10 +275,10 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	}, client.Routes(client.Endpoints{
 		Meta:     meta,
 		Accounts: accounts,
-		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
+		Rooms:    client.Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place, People: client.People(s.cfg.UserDirectory)},
 		Keys:     client.Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
 		Media:    client.Media{Service: s.media, MaxUpload: s.media.MaxUpload()},
-		Sync:     client.Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
+		Sync:     client.Sync{Feed: s.feed, Typing: s.typing, Presence: s.presence, Rows: s.replica.Rows()},
 	}))
 	s.Handler = s.held(s.api)
 	return err

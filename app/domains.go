@@ -27,6 +27,7 @@ type domains struct {
 	rooms    *room.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
+	presence *ephemeral.Presence // nil: switched off
 	feed     *feed.Feed
 	blobs    *blob.Mirror
 	media    *media.Media
@@ -64,7 +65,8 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	}
 
 	server := id.ServerName(s.cfg.ServerName)
-	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf, Clock: s.clock, Log: s.log})
+	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf,
+		Admin: administers, MayInvite: account.MayInvite, Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
 	s.onClose(func() error { s.herald.Close(); return nil })
@@ -76,12 +78,21 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	if err := s.openMedia(data, server); err != nil {
 		return err
 	}
+	origin := fmt.Sprintf("%s/%d", s.cfg.Site, data.boot)
 	s.typing = ephemeral.New(ephemeral.Config{Clock: s.clock, Changed: func(room id.RoomID) { s.feed.TypingChanged(room) },
-		Bus: s.journal, Origin: fmt.Sprintf("%s/%d", s.cfg.Site, data.boot), Log: s.log})
+		Bus: s.journal, Origin: origin, Log: s.log})
 	s.onClose(func() error { s.typing.Close(); return nil })
-	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
+	if s.cfg.API.Presence == "on" {
+		s.presence = ephemeral.NewPresence(ephemeral.PresenceConfig{Clock: s.clock, Bus: s.journal, Origin: origin, Log: s.log,
+			Changed: func(user id.UserID) { s.feed.PresenceChanged(user) }})
+	}
+	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Presence: s.presence, Site: s.cfg.Site, Boot: data.boot, Acked: s.keys.Acked,
 		Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.feed.Close(); return nil })
+	if s.presence != nil {
+		s.presence.Start()
+		s.onClose(func() error { s.presence.Close(); return nil })
+	}
 	if err := s.replica.Start(ctx, s.committed); err != nil {
 		return err
 	}
@@ -121,6 +132,12 @@ func profileOf(r kv.Reader, user id.UserID) (room.Profile, bool) {
 	}
 	p := account.ProfileOf(r, user)
 	return room.Profile{DisplayName: p.Displayname, AvatarURL: p.AvatarURL}, true
+}
+
+// administers says who administers the server.
+func administers(r kv.Reader, user id.UserID) bool {
+	a, ok := account.Find(r, user)
+	return ok && a.Admin && !a.Deactivated
 }
 
 // devicesOf is what keys knows of an account.

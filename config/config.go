@@ -34,7 +34,8 @@ type Config struct {
 	PublicURL  string `name:"public-url" placeholder:"URL" help:"Base URL by which clients reach the server, told in /.well-known/matrix/client. Default: not told."`
 	Site       string `placeholder:"NAME" default:"main" help:"Name of this site, of a-z, 0-9 and '-'. Default ${default}."`
 
-	OpenRegistration bool `help:"Let everybody make an account."`
+	OpenRegistration bool   `help:"Let everybody make an account."`
+	UserDirectory    string `enum:"met,all,off" default:"met" placeholder:"met|all|off" help:"Whom users find by name: met, those who share a room or are in a room that is open to all; all; or off, nobody. Default ${default}."`
 
 	API     API     `embed:"" group:"Requests"`
 	Disk    Disk    `embed:"" group:"Storage"`
@@ -45,6 +46,7 @@ type Config struct {
 // API is how requests are served.
 type API struct {
 	RateLimits      string        `enum:"on,off" default:"on" placeholder:"on|off" help:"Limit how often one user or address may log in, register and send. Default ${default}."`
+	Presence        string        `enum:"on,off" default:"on" placeholder:"on|off" help:"Tell users who share a room whether the others are there. Default ${default}."`
 	TrustedProxies  []string      `default:"127.0.0.0/8,::1/128" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed. Default ${default}."`
 	RequestTimeout  time.Duration `default:"10s" placeholder:"TIME" help:"After this a request is answered 503; long polls are apart. Default ${default}."`
 	MaxRequests     int           `default:"1024" placeholder:"N" help:"Requests at work at a time; more are answered 503; long polls are apart. Default ${default}."`

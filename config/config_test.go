@@ -27,8 +27,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Data: "d", Listen: "127.0.0.1:8008", ServerName: "example.org", Site: "main",
-		API: API{RateLimits: "on", TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, RequestTimeout: 10 * time.Second,
+		Data: "d", Listen: "127.0.0.1:8008", ServerName: "example.org", Site: "main", UserDirectory: "met",
+		API: API{RateLimits: "on", Presence: "on", TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, RequestTimeout: 10 * time.Second,
 			MaxRequests: 1024, MaxUpload: 50 << 20, ShutdownTimeout: 10 * time.Second},
 		Disk: Disk{Partitions: 4, DiskReserve: 256 << 20, Queue: 8 << 20, Cache: 32 << 20},
 		Log:  Log{Level: "info", Format: "auto"},

@@ -48,33 +48,36 @@ type Code string
 
 // The codes in use. Each has a row in the edge's table.
 const (
-	NotJSON            Code = "not_json"            // the body is not JSON
-	BadJSON            Code = "bad_json"            // the body is JSON of the wrong shape
-	MissingParam       Code = "missing_param"       // a required parameter is absent
-	InvalidParam       Code = "invalid_param"       // a parameter has an impossible value
-	MissingToken       Code = "missing_token"       // no access token was sent
-	UnknownToken       Code = "unknown_token"       // the access token is not known
-	UserInUse          Code = "user_in_use"         // the user id is taken
-	InvalidUsername    Code = "invalid_username"    // the user id is malformed
-	WeakPassword       Code = "weak_password"       // the password is refused
-	UserDeactivated    Code = "user_deactivated"    // the account was closed
-	RoomInUse          Code = "room_in_use"         // the alias is taken
-	InvalidRoomState   Code = "invalid_room_state"  // the initial state of a new room is not allowed
-	UnsupportedVersion Code = "unsupported_version" // no such room version here
-	BadAlias           Code = "bad_alias"           // an alias that does not point to this room
-	Exclusive          Code = "exclusive"           // reserved for somebody else
-	Unrecognized       Code = "unrecognized"        // no such endpoint
-	MethodNotAllowed   Code = "method_not_allowed"  // the endpoint exists, the method does not
-	DiskFull           Code = "disk_full"           // no room on the disk; reads go on
-	ServerControlled   Code = "server_controlled"   // only the server may write this
-	ProfileTooLarge    Code = "profile_too_large"   // the profile as a whole would be over its limit
-	KeyTooLarge        Code = "key_too_large"       // the name of a profile field is over its limit
-	InvalidSignature   Code = "invalid_signature"   // a signature that does not verify
-	NotYetUploaded     Code = "not_yet_uploaded"    // a media id whose content has not come yet
-	HasContent         Code = "has_content"         // a media id that has content already
-	NoThumbnail        Code = "no_thumbnail"        // content that no thumbnail can be made of
-	WrongBackup        Code = "wrong_backup"        // a key backup that is not the current one
-	Expired            Code = "expired"             // the transaction id is older than the promise to remember it
+	NotJSON             Code = "not_json"             // the body is not JSON
+	BadJSON             Code = "bad_json"             // the body is JSON of the wrong shape
+	MissingParam        Code = "missing_param"        // a required parameter is absent
+	InvalidParam        Code = "invalid_param"        // a parameter has an impossible value
+	MissingToken        Code = "missing_token"        // no access token was sent
+	UnknownToken        Code = "unknown_token"        // the access token is not known
+	UserInUse           Code = "user_in_use"          // the user id is taken
+	InvalidUsername     Code = "invalid_username"     // the user id is malformed
+	WeakPassword        Code = "weak_password"        // the password is refused
+	UserDeactivated     Code = "user_deactivated"     // the account was closed
+	RoomInUse           Code = "room_in_use"          // the alias is taken
+	InvalidRoomState    Code = "invalid_room_state"   // the initial state of a new room is not allowed
+	UnsupportedVersion  Code = "unsupported_version"  // no such room version here
+	BadAlias            Code = "bad_alias"            // an alias that does not point to this room
+	Exclusive           Code = "exclusive"            // reserved for somebody else
+	Unrecognized        Code = "unrecognized"         // no such endpoint
+	MethodNotAllowed    Code = "method_not_allowed"   // the endpoint exists, the method does not
+	DiskFull            Code = "disk_full"            // no room on the disk; reads go on
+	ServerControlled    Code = "server_controlled"    // only the server may write this
+	ProfileTooLarge     Code = "profile_too_large"    // the profile as a whole would be over its limit
+	KeyTooLarge         Code = "key_too_large"        // the name of a profile field is over its limit
+	InvalidSignature    Code = "invalid_signature"    // a signature that does not verify
+	NotYetUploaded      Code = "not_yet_uploaded"     // a media id whose content has not come yet
+	HasContent          Code = "has_content"          // a media id that has content already
+	NoThumbnail         Code = "no_thumbnail"         // content that no thumbnail can be made of
+	WrongBackup         Code = "wrong_backup"         // a key backup that is not the current one
+	Expired             Code = "expired"              // the transaction id is older than the promise to remember it
+	DuplicateAnnotation Code = "duplicate_annotation" // the same reaction once more
+	BadRelation         Code = "bad_relation"         // a relation to an event that cannot have it
+	InviteBlocked       Code = "invite_blocked"       // the invited user wants no invites
 )
 
 // Error is a failure with an operation, a kind and a message for the person at the other end.

@@ -5,7 +5,7 @@
 // its other fields say the same as Raw, and ID is the hash of the redacted Raw. So two sites that build an event from the
 // same draft get the same bytes and the same id. Events are never changed; Redact makes another one.
 //
-// Limits: room versions 10 to 12. Signatures are neither made nor checked here. User ids without a localpart or with
+// Limits: room versions 6 to 12. Signatures are neither made nor checked here. User ids without a localpart or with
 // control characters, which very old rooms may have, are refused. Nothing here reads a clock or keeps state.
 package event
 

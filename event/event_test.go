@@ -104,7 +104,7 @@ func TestBuildRefuses(t *testing.T) {
 		change func(*Draft)
 		kind   errs.Kind
 	}{
-		"version":             {"9", func(*Draft) {}, errs.Invalid},
+		"version":             {"5", func(*Draft) {}, errs.Invalid},
 		"no type":             {V11, func(d *Draft) { d.Type = "" }, errs.Invalid},
 		"long type":           {V11, func(d *Draft) { d.Type = long }, errs.TooLarge},
 		"long state key":      {V11, func(d *Draft) { d.StateKey = &long }, errs.TooLarge},

@@ -7,7 +7,7 @@ import (
 
 // Redact is ev without what a redaction removes. It keeps its id; its content hash no longer fits.
 //
-// Source: rooms/v10 to rooms/v12, "Redactions".
+// Source: rooms/v6 to rooms/v12, "Redactions".
 func (ev *Event) Redact() *Event {
 	raw := appendRedacted(make([]byte, 0, len(ev.Raw)), ev.Version, ev.Type, ev.Raw)
 	out := &Event{Draft: ev.Draft, Version: ev.Version, ID: ev.ID, Raw: raw}
@@ -27,19 +27,19 @@ func (ev *Event) Redacted() bool {
 
 // appendRedacted writes the redacted form of the canonical PDU raw.
 func appendRedacted(dst []byte, v RoomVersion, typ string, raw []byte) []byte {
-	more := v.Features().KeepsMore
+	f := v.Features()
 	dst = append(dst, '{')
 	c := members(raw)
 	for c.next() {
 		switch string(raw[c.key+1 : c.keyEnd-1]) {
 		case "content":
 			dst = appendMember(dst, raw[c.key:c.val])
-			dst = appendRedactedContent(dst, more, typ, raw[c.val:c.end])
+			dst = appendRedactedContent(dst, f, typ, raw[c.val:c.end])
 		case "auth_events", "depth", "event_id", "hashes", "origin_server_ts", "prev_events", "room_id", "sender",
 			"signatures", "state_key", "type":
 			dst = appendMember(dst, raw[c.key:c.end])
 		case "membership", "origin", "prev_state":
-			if !more {
+			if !f.KeepsMore {
 				dst = appendMember(dst, raw[c.key:c.end])
 			}
 		}
@@ -47,14 +47,14 @@ func appendRedacted(dst []byte, v RoomVersion, typ string, raw []byte) []byte {
 	return append(dst, '}')
 }
 
-func appendRedactedContent(dst []byte, more bool, typ string, content []byte) []byte {
-	if typ == TypeCreate && more {
+func appendRedactedContent(dst []byte, f Features, typ string, content []byte) []byte {
+	if typ == TypeCreate && f.KeepsMore {
 		return append(dst, content...)
 	}
 	dst = append(dst, '{')
 	c := members(content)
 	for c.next() {
-		switch keep(more, typ, string(content[c.key+1:c.keyEnd-1])) {
+		switch keep(f, typ, string(content[c.key+1:c.keyEnd-1])) {
 		case whole:
 			dst = appendMember(dst, content[c.key:c.end])
 		case signedOnly:
@@ -80,29 +80,29 @@ const (
 	signedOnly // of an object, its member "signed"; the object itself stays, even if that makes it empty
 )
 
-func keep(more bool, typ, key string) kept {
+func keep(f Features, typ, key string) kept {
 	var yes bool
 	switch typ {
 	case TypeMember:
-		if more && key == "third_party_invite" {
+		if f.KeepsMore && key == "third_party_invite" {
 			return signedOnly
 		}
-		yes = key == "membership" || key == "join_authorised_via_users_server"
+		yes = key == "membership" || f.KeepsAuthorised && key == "join_authorised_via_users_server"
 	case TypeCreate:
 		yes = key == "creator"
 	case TypeJoinRules:
-		yes = key == "join_rule" || key == "allow"
+		yes = key == "join_rule" || f.Restricted && key == "allow"
 	case TypePowerLevels:
 		switch key {
 		case "ban", "events", "events_default", "kick", "redact", "state_default", "users", "users_default":
 			yes = true
 		case "invite":
-			yes = more
+			yes = f.KeepsMore
 		}
 	case TypeHistoryVisibility:
 		yes = key == "history_visibility"
 	case TypeRedaction:
-		yes = more && key == "redacts"
+		yes = f.KeepsMore && key == "redacts"
 	}
 	if yes {
 		return whole

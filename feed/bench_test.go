@@ -189,3 +189,22 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	b.ReportMetric(each, "B/waiter")
 }
+
+// BenchmarkUnread counts anew in a room with the most unread events that are counted.
+func BenchmarkUnread(b *testing.B) {
+	st, list := crowd(b, 1, 2, 0)
+	for range maxUnread {
+		st.say("u0", list[0], "It is a long established fact that a reader will be distracted.")
+	}
+	rq := Request{User: user("u1"), FullState: true, Since: st.token("u1")}
+	for b.Loop() {
+		st.hub.mu.Lock()
+		for _, s := range st.hub.viewers[user("u1")].seats {
+			s.unread = unread{}
+		}
+		st.hub.mu.Unlock()
+		if _, err := st.Sync(context.Background(), rq); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

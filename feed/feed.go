@@ -1,8 +1,8 @@
 // Package feed tells clients what is new: it answers /sync from the rows, and wakes those who wait when something is.
 //
 // A sync takes one consistent view of the rows. The positions of that view are the next token; what is sent is what changed
-// in the rows between the token that the client brought and that view. Nothing is remembered of what was sent: a token that is
-// replayed, at any site, gets the same answer again, and more.
+// in the rows between the token that the client brought and that view: a token that is replayed, at any site, gets the same answer
+// again, and more. What was sent is not remembered, but for members that a client loads lazily (sent.go).
 //
 // Invariants:
 //   - Between two tokens, a client gets each event of its rooms once and in order; where a timeline says "limited" the rest can be
@@ -13,11 +13,10 @@
 //   - Committed never waits for anything but a short lock.
 //   - Who waits holds a timer, a channel and the request: no view, no buffer.
 //
-// Limits: a timeline has at most 100 events of one answer; unread counts look at the newest maxUnread events; heroes are found
-// among the first maxHeroScan members; presence is not offered; threads have no counts of their own; lazy-loaded members are sent
-// again with each message, because what was sent is not remembered.
+// Limits: a timeline has at most 100 events of one answer; unread counts are exact up to maxUnread events; heroes are
+// found among the first maxHeroScan members; presence wakes the members of small rooms only (presence.go).
 //
-// Where things are: sync.go (the request), rooms.go and timeline.go (what is said of a room), unread.go, keys.go (encryption),
+// Where things are: sync.go (the request), rooms.go, timeline.go and state.go (what is said of a room), unread.go, keys.go (encryption),
 // hub.go (what notes tell), seats.go (a user's rooms), wait.go (waiting and waking), pace.go (how often one is
 // answered under load), token.go, write.go.
 package feed
@@ -30,6 +29,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bongsu/account"
@@ -38,6 +38,7 @@ import (
 	"bongsu/errs"
 	"bongsu/filter"
 	"bongsu/id"
+	"bongsu/journal"
 	"bongsu/kv"
 	"bongsu/pushrule"
 	"bongsu/replica"
@@ -48,8 +49,10 @@ import (
 type Config struct {
 	Replica *replica.Replica // opened; its Start is given Committed
 	Typing  *ephemeral.Typing
-	Site    string // with Boot: which run of which site ephemeral numbers belong to
-	Boot    uint64
+	// Presence is told who syncs, and is shown; its Changed is PresenceChanged. Nil: there is none.
+	Presence *ephemeral.Presence
+	Site     string // with Boot: which run of which site ephemeral numbers belong to
+	Boot     uint64
 	// Acked is told that a device has got the messages to it up to a place; it must not wait. Nil: nobody cares.
 	Acked func(user id.UserID, device id.DeviceID, upTo replica.Place)
 	Clock clock.Clock  // default the system's
@@ -64,6 +67,8 @@ type Feed struct {
 	pace     pace
 	origin   uint32
 	defaults *pushrule.Set // of whoever has changed nothing
+
+	longer atomic.Bool // every site reads the longer tokens
 
 	looks   chan struct{} // has an element for each look at the rows that is under way
 	firsts  chan struct{} // likewise for those from the beginning
@@ -122,6 +127,19 @@ func (f *Feed) Committed(c replica.Commit) {
 		f.filters.Unlock()
 	}
 	f.hub.committed(c)
+	f.active(c)
+}
+
+// active notes who has done something. All sites see the same of it.
+func (f *Feed) active(c replica.Commit) {
+	if f.cfg.Presence == nil {
+		return
+	}
+	for _, n := range c.Notes {
+		if n, ok := n.(room.Changed); ok && (n.Change == room.ChangeEvent || n.Change == room.ChangeReceipt) {
+			f.cfg.Presence.Active(n.User)
+		}
+	}
 }
 
 // TypingChanged is told that others type in a room, or no longer.
@@ -135,6 +153,9 @@ func (f *Feed) wakeSharers() {
 		case <-f.stopped.Done():
 			return
 		case <-f.hub.devices:
+		case <-f.hub.presence:
+			f.wakeCompany()
+			continue
 		}
 		for _, user := range f.hub.takeDevices() {
 			if err := f.wakeSharersOf(user); err != nil {
@@ -216,6 +237,23 @@ func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*filter.Fi
 	}
 	f.filters.parsed[key] = parsed
 	return parsed, nil
+}
+
+// sinceRules is the rules version from which on every site reads the longer form of tokens.
+const sinceRules = 3
+
+// longTokens reports whether tokens may have the longer form: every site, to which a client may take them, runs a build that reads it.
+func (f *Feed) longTokens() bool {
+	if f.longer.Load() {
+		return true
+	}
+	for p := range f.r.Partitions() {
+		if f.r.Status(journal.Partition(p)).Rules < sinceRules {
+			return false
+		}
+	}
+	f.longer.Store(true)
+	return true
 }
 
 func (f *Feed) now() time.Time { return f.cfg.Clock.Now() }

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/keys"
-	"bongsu/pushrule"
 	"bongsu/replica"
 	"bongsu/room"
 )
@@ -25,6 +25,15 @@ type hub struct {
 	lists   []journal.Position // last change of anybody's devices, by partition
 	swept   time.Time
 	remade  uint64 // how often rows were discarded in this run
+
+	seed       maphash.Seed // of the hashes of what was sent
+	names      uint64       // the last that a token was given for what was sent
+	remembered int          // how much of what was sent, to all devices
+
+	company  map[id.UserID][]id.RoomID // the rooms that users are in whose presence has changed, as far as they were asked for
+	moves    uint64                    // how many changes of memberships there have been
+	appeared map[id.UserID]struct{}    // whose presence has changed, for the others to be woken
+	presence chan struct{}             // there is something in appeared
 
 	changed map[id.UserID]struct{} // whose devices have changed, for the others to be woken
 	devices chan struct{}          // there is something in changed
@@ -44,9 +53,9 @@ type viewer struct {
 	empty       map[id.DeviceID]journal.Position // where a device's inbox was seen to be empty
 	counts      map[id.DeviceID]journal.Position // the last change of a device's one-time keys; none was seen of others
 	read        []journal.Position               // the user's last receipt was there or before, by partition
-	rules       *pushrule.Set                    // compiled; nil: not yet
-	rulesAt     replica.Place                    // the change of account data that made them
-	rulesUpto   journal.Position                 // they were right there
+	prefs       *prefs                           // nil: not yet read
+	prefsUpto   journal.Position                 // they were right there
+	sent        map[id.DeviceID]*device
 	wakes       marks
 	waiters     []*waiter
 	used        time.Time // by a sync
@@ -63,7 +72,8 @@ const (
 
 func newHub(at []journal.Position) *hub {
 	h := &hub{seen: at, viewers: map[id.UserID]*viewer{}, rooms: map[id.RoomID]*watch{}, lists: slices.Clone(at),
-		changed: map[id.UserID]struct{}{}, devices: make(chan struct{}, 1)}
+		changed: map[id.UserID]struct{}{}, devices: make(chan struct{}, 1),
+		company: map[id.UserID][]id.RoomID{}, appeared: map[id.UserID]struct{}{}, presence: make(chan struct{}, 1), seed: maphash.MakeSeed()}
 	h.caught.L = &h.mu
 	return h
 }
@@ -118,6 +128,9 @@ func (h *hub) forget(c replica.Commit) {
 	}
 	clear(h.viewers)
 	clear(h.rooms)
+	clear(h.company)
+	h.moves++
+	h.remembered = 0
 	h.caught.Broadcast()
 }
 
@@ -126,6 +139,8 @@ func (h *hub) roomChanged(n room.Changed, p journal.Partition, pos journal.Posit
 	w := h.rooms[n.Room]
 	switch n.Change {
 	case room.ChangeMembership, room.ChangeForgotten:
+		h.moves++
+		delete(h.company, n.User)
 		if concerned != nil {
 			concerned.memberships++
 			concerned.urge()
@@ -235,6 +250,9 @@ func (h *hub) sweep(now time.Time) {
 	for user, v := range h.viewers {
 		if len(v.waiters) == 0 && now.Sub(v.used) > forgetAfter {
 			h.unseat(v)
+			for dev := range v.sent {
+				h.forgetSent(v, dev)
+			}
 			delete(h.viewers, user)
 		}
 	}

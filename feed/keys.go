@@ -10,6 +10,7 @@ import (
 	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/keys"
+	"bongsu/replica"
 	"bongsu/room"
 	"bongsu/roomstate"
 )
@@ -126,13 +127,20 @@ func (a *answer) moves(s *seat) {
 	case s.State == roomstate.Join && s.watch.event.Load() <= uint64(after.Pos), s.State != roomstate.Join && !after.Before(s.Place):
 		return
 	}
-	v, ok := room.Open(a.view, s.Room)
-	if !ok || !after.Before(v.LastState) {
-		return
+	if v, ok := room.Open(a.view, s.Room); ok {
+		upto := replica.End(a.at(s.p))
+		if s.State != roomstate.Join {
+			upto = s.Place
+		}
+		a.movesBetween(&v, after, upto)
 	}
-	for m := range v.Members() {
-		if after.Before(m.Ref.Place) && (s.State == roomstate.Join || m.Ref.Place.Before(s.Place)) {
-			a.move(s.Room, id.UserID(m.Key), m.Membership)
+}
+
+// movesBetween notes who has come and gone in a room between two places.
+func (a *answer) movesBetween(v *room.View, after, upto room.Place) {
+	for _, m := range changes(v, after, upto) {
+		if u := memberOf(m); u != "" {
+			a.move(v.ID, u, roomstate.MembershipOf(m.Event))
 		}
 	}
 }

@@ -60,6 +60,9 @@ func (a *answer) joinedRoom(s *seat, entered bool) bool {
 	}
 	full := entered || a.rq.FullState
 	after := a.from(s.p)
+	if !entered {
+		a.movesBetween(&v, after, replica.End(a.at(s.p)))
+	}
 	begin := a.mark()
 	var t timeline
 	if full || after.Before(v.LastEvent) {
@@ -81,12 +84,7 @@ func (a *answer) joinedRoom(s *seat, entered bool) bool {
 	if a.grown(begin) == 0 {
 		return false
 	}
-	notify, highlight := a.unread(&v, s, t)
-	a.key("unread_notifications", `{"highlight_count":`)
-	a.int(highlight)
-	a.key("notification_count", "")
-	a.int(notify)
-	a.close("}")
+	a.unreadCounts(a.unread(&v, s, t))
 	return true
 }
 
@@ -108,8 +106,10 @@ func (a *answer) ephemeral(v *room.View, s *seat, after room.Place) {
 		a.elem()
 		a.b = append(a.b, `{"content":{"user_ids":[`...)
 		for _, u := range users {
-			a.elem()
-			a.str(string(u))
+			if !a.prefs().ignored[u] {
+				a.elem()
+				a.str(string(u))
+			}
 		}
 		a.close(`]},"type":"m.typing"}`)
 	}
@@ -120,7 +120,7 @@ func (a *answer) ephemeral(v *room.View, s *seat, after room.Place) {
 func (a *answer) receipts(v *room.View, after room.Place) {
 	var list []room.Receipt
 	for r := range v.Receipts(after, replica.End(a.at(a.partition(v)))) {
-		if r.Type != room.ReadPrivate || r.User == a.rq.User {
+		if r.User == a.rq.User || r.Type != room.ReadPrivate && !a.prefs().ignored[r.User] {
 			list = append(list, r)
 		}
 	}
@@ -181,14 +181,19 @@ func compare[T ~string](x, y T) int {
 	return 0
 }
 
-// invited writes the rooms that the user has been invited to, or has knocked at, since the token.
+// invited writes the rooms that the user has been invited to, or has knocked at, since the token; but not those to which somebody invited
+// from whom the user wants no invitation. When the user changes their mind about that, all are told again.
 func (a *answer) invited(state roomstate.Membership, name string) {
 	for _, s := range a.seats {
-		if s.State != state || !a.filter.Room.Room(s.Room) || a.since != nil && !a.rq.FullState && !a.from(s.p).Before(s.Place) {
+		if s.State != state || !a.filter.Room.Room(s.Room) {
+			continue
+		}
+		if a.since != nil && !a.rq.FullState && !a.from(s.p).Before(s.Place) &&
+			!(state == roomstate.Invite && a.prefs().changedSince(a.since.Positions[a.vis.v.home])) {
 			continue
 		}
 		v, ok := room.Open(a.view, s.Room)
-		if !ok {
+		if !ok || state == roomstate.Invite && a.unwanted(&v) {
 			continue
 		}
 		a.name(string(s.Room), "{")
@@ -200,6 +205,12 @@ func (a *answer) invited(state roomstate.Membership, name string) {
 		})
 		a.close("}")
 	}
+}
+
+// unwanted reports whether the user has been invited to a room by somebody from whom they want no invitation.
+func (a *answer) unwanted(v *room.View) bool {
+	own, ok := v.StateEvent(event.TypeMember, string(a.rq.User))
+	return ok && a.prefs().hides(own.Sender)
 }
 
 // left writes the rooms that the user has left since the token: what happened until then. From the beginning, and with the full
@@ -255,7 +266,12 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	if !st.any { // an invitation that was refused or taken back, a ban: that is all there is to see
 		own, ok := v.At(s.Place)
 		if ok {
-			a.writeTimeline(v, timeline{events: []room.Stored{own}, start: s.Place.Prev()})
+			if a.rq.StateAfter {
+				a.events("state_after", func() { a.stateEvent(v, own) })
+			}
+			t := timeline{start: s.Place.Prev()}
+			t.add(own, &a.filter.Room.Timeline)
+			a.writeTimeline(v, t)
 		}
 		return
 	}
@@ -264,12 +280,18 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	if full && a.since != nil {
 		t.after, t.limited = st.from.Prev(), true
 	}
+	if st.known {
+		a.movesBetween(v, after, st.until)
+	}
 	sight := v.Sight(a.rq.User)
-	t.read(v, &a.filter.Room.Timeline, st.until, &sight)
-	if st.until.Before(s.Place) && a.filter.Room.Timeline.Count(defaultLimit, maxLimit) > 0 { // a ban or another change after it
-		if own, ok := v.At(s.Place); ok {
-			t.events = append(t.events, own)
-		}
+	t.read(v, &a.filter.Room.Timeline, a.prefs().ignored, st.until, &sight)
+	if own, ok := v.At(s.Place); ok && st.until.Before(s.Place) { // a ban or another change after it
+		t.add(own, &a.filter.Room.Timeline)
 	}
 	a.stateAndTimeline(v, t, full)
+	entries := a.data[s.Room]
+	if full {
+		entries = a.everything(s.Room)
+	}
+	a.events("account_data", func() { a.accountEvents(entries) })
 }

@@ -29,6 +29,7 @@ type site struct {
 	accounts *account.Service
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
+	presence *ephemeral.Presence // nil: there is none
 	sink     *early
 }
 
@@ -63,9 +64,15 @@ func (e *early) start(f *Feed) {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
+	return makeSite(t, nil)
+}
+
+// makeSite makes a site with presence, or without.
+func makeSite(t testing.TB, presence *ephemeral.Presence) *site {
+	t.Helper()
 	e := &early{}
-	st := &site{t: t, sink: e}
-	st.r = replicatest.New(t, replicatest.Options{Sink: e.committed,
+	st := &site{t: t, sink: e, presence: presence}
+	st.r = replicatest.New(t, replicatest.Options{Sink: e.committed, Rules: sinceRules,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	st.typing = ephemeral.New(ephemeral.Config{Changed: func(r id.RoomID) { st.Feed.TypingChanged(r) }})
 	st.keys = keys.New(keys.Config{Replica: st.r, Server: "h", Devices: func(r kv.Reader, u id.UserID) []keys.Device {
@@ -77,7 +84,7 @@ func newSite(t testing.TB) *site {
 	}})
 	st.Feed = st.newFeed(1)
 	e.start(st.Feed)
-	st.rooms = room.New(room.Config{Replica: st.r, Server: "h", ReceiptDelay: time.Millisecond,
+	st.rooms = room.New(room.Config{Replica: st.r, Server: "h", ReceiptDelay: time.Millisecond, MayInvite: account.MayInvite,
 		Profile: func(_ kv.Reader, u id.UserID) (room.Profile, bool) { return room.Profile{}, u.Server() == "h" }})
 	st.accounts = account.New(account.Config{Replica: st.r, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1})})
 	t.Cleanup(func() {
@@ -91,7 +98,7 @@ func newSite(t testing.TB) *site {
 
 // newFeed makes another feed over the rows, as a restart would; the sink does not know it.
 func (st *site) newFeed(boot uint64) *Feed {
-	return New(Config{Replica: st.r, Typing: st.typing, Site: "site", Boot: boot, Acked: st.keys.Acked})
+	return New(Config{Replica: st.r, Typing: st.typing, Presence: st.presence, Site: "site", Boot: boot, Acked: st.keys.Acked})
 }
 
 func user(name string) id.UserID { return id.UserID("@" + name + ":h") }
@@ -125,12 +132,22 @@ var txns struct {
 
 func (st *site) say(name string, r id.RoomID, text string) id.EventID {
 	st.t.Helper()
+	return st.send(name, r, `{"msgtype":"m.text","body":`+string(event.AppendString(nil, text))+`}`)
+}
+
+// related says something that is related to an event.
+func (st *site) related(name string, r id.RoomID, typ string, to id.EventID) id.EventID {
+	st.t.Helper()
+	return st.send(name, r, `{"msgtype":"m.text","body":"and","m.relates_to":{"rel_type":"`+typ+`","event_id":"`+string(to)+`"}}`)
+}
+
+func (st *site) send(name string, r id.RoomID, content string) id.EventID {
+	st.t.Helper()
 	txns.Lock()
 	txns.n++
 	txn := fmt.Sprint(txns.n)
 	txns.Unlock()
-	e, err := st.rooms.Send(context.Background(), by(name), r, event.TypeMessage, txn,
-		[]byte(`{"msgtype":"m.text","body":`+string(event.AppendString(nil, text))+`}`))
+	e, err := st.rooms.Send(context.Background(), by(name), r, event.TypeMessage, txn, []byte(content))
 	st.must(err)
 	return e
 }
@@ -138,6 +155,7 @@ func (st *site) say(name string, r id.RoomID, text string) id.EventID {
 // response is the JSON of an answer.
 type response struct {
 	NextBatch string `json:"next_batch"`
+	Presence  struct{ Events []eventJSON }
 	Rooms     struct {
 		Join, Leave, Invite, Knock map[id.RoomID]*roomJSON
 	}
@@ -155,6 +173,7 @@ type roomJSON struct {
 		Invited int         `json:"m.invited_member_count"`
 	}
 	State    struct{ Events []eventJSON }
+	After    *struct{ Events []eventJSON } `json:"state_after"`
 	Timeline struct {
 		Events    []eventJSON
 		Limited   bool
@@ -164,10 +183,13 @@ type roomJSON struct {
 	AccountData struct{ Events []eventJSON } `json:"account_data"`
 	Invite      struct{ Events []eventJSON } `json:"invite_state"`
 	Knock       struct{ Events []eventJSON } `json:"knock_state"`
-	Unread      *struct {
-		Notify    int `json:"notification_count"`
-		Highlight int `json:"highlight_count"`
-	} `json:"unread_notifications"`
+	Unread      *countsJSON                  `json:"unread_notifications"`
+	Threads     map[id.EventID]countsJSON    `json:"unread_thread_notifications"`
+}
+
+type countsJSON struct {
+	Notify    int `json:"notification_count"`
+	Highlight int `json:"highlight_count"`
 }
 
 type eventJSON struct {

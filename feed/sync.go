@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bongsu/account"
+	"bongsu/ephemeral"
 	"bongsu/errs"
 	"bongsu/filter"
 	"bongsu/id"
@@ -26,7 +27,11 @@ type Request struct {
 	Timeout   time.Duration // how long to wait for something new
 	Filter    string        // a filter's id, or the filter itself; empty: everything
 	FullState bool
-	Draining  <-chan struct{} // closed when waiting must end; may be nil
+	// StateAfter asks for the state at the end of timelines, not where they start (use_state_after).
+	StateAfter bool
+	// Presence is what the client makes of its user by asking; default Online.
+	Presence ephemeral.PresenceState
+	Draining <-chan struct{} // closed when waiting must end; may be nil
 }
 
 func badParam(format string, args ...any) error {
@@ -53,6 +58,7 @@ func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.seen(&rq)
 	waits := rq.Timeout > 0 && since != nil && !rq.FullState
 	deadline := f.now().Add(min(rq.Timeout, MaxTimeout))
 	for {
@@ -157,11 +163,12 @@ type answer struct {
 	view   *replica.View
 	next   Token
 	seats  []*seat
-	now    int64 // Unix milliseconds
-	news   bool  // there is something that a client would want to be woken for
-	typing bool  // somebody may have begun or stopped to type
-	rules  *pushrule.Set
+	now    int64    // Unix milliseconds
+	news   bool     // there is something that a client would want to be woken for
+	typing bool     // somebody may have begun or stopped to type
+	sent   *sending // nil: members may be sent twice
 
+	prefers *prefs  // nil: not yet read
 	entered []*seat // rooms that the user has come into since the token
 	moved   []member
 	data    map[id.RoomID][]account.Entry // what is new, by room; "" is the account
@@ -191,6 +198,13 @@ func (f *Feed) look(rq *Request, filter *filter.Filter, since *Token, vis visit)
 		return nil, false, err
 	}
 	a.b = (*buf)[:0]
+	if lazily(filter) && f.longTokens() {
+		var name uint64
+		if since != nil && since.Origin == f.origin {
+			name = since.Sent
+		}
+		a.sent = f.hub.sendingTo(vis.v, rq.Device, name)
+	}
 	a.accountData()
 	a.write()
 	if cap(a.b) <= keepBuffer {
@@ -223,6 +237,9 @@ func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visi
 	if since != nil && (since.Origin != f.origin || since.Ephemeral < floor) {
 		var anew = *since
 		anew.Ephemeral = 0
+		if since.Origin != f.origin {
+			anew.Presence = 0
+		}
 		a.since = &anew
 	}
 	a.seats = f.hub.seats(vis, view)
@@ -252,6 +269,8 @@ func (a *answer) write() {
 		a.news = true
 	}
 	a.encryption()
+	a.presence()
+	a.next.Sent = a.sent.end()
 	a.key("next_batch", `"`)
 	a.b = a.next.append(a.b)
 	a.close(`"}`)

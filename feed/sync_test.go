@@ -149,10 +149,10 @@ func (p *player) step(w []string) string {
 }
 
 // look syncs as a user from where they are: "initial" begins anew, "again" repeats the last request, "full" wants the full state,
-// "other" is another device; what begins with "{" is the filter.
+// "other" is another device, "elsewhere" another site, "after" asks for the state at the timeline's end; what begins with "{" is the filter.
 func (p *player) look(who string, opts []string) string {
 	rq := Request{User: user(who), Device: id.DeviceID(who)}
-	tokens := p.tokens[who]
+	tokens, feed := p.tokens[who], p.Feed
 	if n := len(tokens); n > 0 {
 		rq.Since = tokens[n-1]
 	}
@@ -170,11 +170,19 @@ func (p *player) look(who string, opts []string) string {
 			rq.FullState = true
 		case o == "other":
 			rq.Device = "OTHER"
+		case o == "after":
+			rq.StateAfter = true
+		case o == "elsewhere":
+			f := p.newFeed(2)
+			defer f.Close()
+			feed = f
 		case o[0] == '{':
 			rq.Filter = o
 		}
 	}
-	res := p.sync(context.Background(), rq)
+	out, err := feed.Sync(context.Background(), rq)
+	p.must(err)
+	res := p.parse(out)
 	p.tokens[who] = append(tokens, res.NextBatch)
 	return p.describe(who, res)
 }
@@ -217,6 +225,9 @@ func describeRoom(b *strings.Builder, r *roomJSON) {
 		if list := describeEvents(part.events); list != "" {
 			fmt.Fprintf(b, "    %s: %s\n", part.what, list)
 		}
+	}
+	if r.After != nil {
+		fmt.Fprintf(b, "    state after: %s\n", describeEvents(r.After.Events))
 	}
 	if len(r.Timeline.Events) > 0 || r.Timeline.Limited {
 		limited := ""

@@ -16,6 +16,7 @@ import (
 type timeline struct {
 	after   room.Place    // it begins after this
 	start   room.Place    // the events do: the gap, if it is limited, is between the two
+	upto    room.Place    // it ends there
 	events  []room.Stored // in order
 	limited bool          // there are more events in the gap
 }
@@ -23,10 +24,10 @@ type timeline struct {
 // maxScan is how many events are looked at for those that a filter lets through.
 const maxScan = 1000
 
-// read fills a timeline with the last events up to a place that a filter and the user's sight let through. A nil sight sees
-// everything.
-func (t *timeline) read(v *room.View, filter *filter.Events, upto room.Place, sight *room.Sight) {
-	t.start = upto
+// read fills a timeline with the last events up to a place that a filter and the user's sight let through, without what ignored users
+// say; the state that they set is the room's. A nil sight sees everything.
+func (t *timeline) read(v *room.View, filter *filter.Events, ignored map[id.UserID]bool, upto room.Place, sight *room.Sight) {
+	t.start, t.upto = upto, upto
 	if !filter.Room(v.ID) {
 		return
 	}
@@ -36,12 +37,25 @@ func (t *timeline) read(v *room.View, filter *filter.Events, upto room.Place, si
 			t.limited = true
 			break
 		}
-		if filter.Passes(s.Event) {
+		if filter.Passes(s.Event) && (s.StateKey != nil || !ignored[s.Sender]) {
 			t.events = append(t.events, s)
 		}
 		t.start = s.Place.Prev()
 	}
 	slices.Reverse(t.events)
+}
+
+// add appends an event that came after the others. Where the filter wants no more, the first one makes room for it.
+func (t *timeline) add(s room.Stored, filter *filter.Events) {
+	limit := filter.Count(defaultLimit, maxLimit)
+	if limit == 0 || !filter.Room(s.RoomID) || !filter.Passes(s.Event) {
+		return
+	}
+	if len(t.events) == limit {
+		t.start, t.limited = t.events[0].Place, true
+		t.events = t.events[1:]
+	}
+	t.events, t.upto = append(t.events, s), s.Place
 }
 
 func (a *answer) partition(v *room.View) journal.Partition {
@@ -62,7 +76,7 @@ func (a *answer) cut(v *room.View, s *seat, entered bool) timeline {
 		sees := v.Sight(a.rq.User)
 		sight = &sees
 	}
-	t.read(v, &a.filter.Room.Timeline, replica.End(a.at(s.p)), sight)
+	t.read(v, &a.filter.Room.Timeline, a.prefs().ignored, replica.End(a.at(s.p)), sight)
 	return t
 }
 
@@ -76,21 +90,24 @@ func wasIn(v *room.View, user id.UserID, upto room.Place) bool {
 	return false
 }
 
-// stateAndTimeline writes a timeline with the state that comes before it: all of it, or what changed in the gap.
+// stateAndTimeline writes a timeline with the state that comes before it, or for a client that wants it so, at its end: all of it, or what
+// changed.
 func (a *answer) stateAndTimeline(v *room.View, t timeline, full bool) {
 	members := full || t.limited
 	for _, s := range t.events {
-		if s.Type == event.TypeMember && s.StateKey != nil {
-			members = true
-			a.move(v.ID, id.UserID(*s.StateKey), roomstate.MembershipOf(s.Event))
-		}
+		members = members || memberOf(s) != ""
 	}
 	var heroes []id.UserID
 	if members {
 		heroes = a.summary(v)
 	}
-	if a.filter.Room.State.Room(v.ID) {
-		a.events("state", func() { a.state(v, t, full, heroes) })
+	name := "state"
+	if a.rq.StateAfter {
+		name = "state_after"
+	}
+	some := a.filter.Room.State.Room(v.ID) && a.events(name, func() { a.state(v, t, full, heroes) })
+	if a.rq.StateAfter && !some {
+		a.key(name, `{"events":[]}`) // that it is there tells the client to take no state from the timeline
 	}
 	a.writeTimeline(v, t)
 }
@@ -99,6 +116,9 @@ func (a *answer) writeTimeline(v *room.View, t timeline) {
 	a.key("timeline", `{"events":[`)
 	for _, s := range t.events {
 		a.event(v, s)
+		if memberOf(s) != "" && !a.rq.StateAfter {
+			a.sent.add(v.ID, s.Place)
+		}
 	}
 	a.close("]")
 	if t.limited {
@@ -120,59 +140,6 @@ func (a *answer) event(v *room.View, s room.Stored) {
 func (a *answer) move(r id.RoomID, user id.UserID, now roomstate.Membership) {
 	if user != a.rq.User && a.since != nil {
 		a.moved = append(a.moved, member{r, user, now})
-	}
-}
-
-// state writes the state before a timeline.
-func (a *answer) state(v *room.View, t timeline, full bool, heroes []id.UserID) {
-	filter := &a.filter.Room.State
-	var shown map[id.UserID]bool // with lazy loading, whose memberships are sent; nil: everybody's
-	if filter.LazyMembers {
-		shown = map[id.UserID]bool{}
-		for _, s := range t.events {
-			shown[s.Sender] = true
-		}
-	}
-	switch {
-	case full || t.limited:
-		if full && shown != nil {
-			shown[a.rq.User] = true
-			for _, h := range heroes {
-				shown[h] = true
-			}
-		}
-		for row := range v.StateAt(t.start) {
-			changed := t.after.Before(row.Ref.Place)
-			if changed && row.Type == event.TypeMember && !full {
-				a.move(v.ID, id.UserID(row.Key), row.Membership)
-			}
-			wanted := full && (shown == nil || row.Type != event.TypeMember) || !full && changed ||
-				row.Type == event.TypeMember && shown[id.UserID(row.Key)]
-			if wanted {
-				a.stateRow(v, row)
-			}
-		}
-	case shown != nil:
-		senders := make([]id.UserID, 0, len(shown))
-		for u := range shown {
-			senders = append(senders, u)
-		}
-		slices.Sort(senders)
-		for _, u := range senders {
-			if row, ok := v.StateRowAt(t.start, event.TypeMember, string(u)); ok {
-				a.stateRow(v, row)
-			}
-		}
-	}
-}
-
-func (a *answer) stateRow(v *room.View, row room.StateRow) {
-	filter := &a.filter.Room.State
-	if !filter.Type(row.Type) {
-		return
-	}
-	if s := v.Load(row); filter.Passes(s.Event) {
-		a.event(v, s)
 	}
 }
 

@@ -16,12 +16,15 @@ type Token struct {
 	Positions []journal.Position // one for each partition: all of it and of what comes before it
 	Inbox     replica.Place      // up to here the messages to the device have been handed out
 	Origin    uint32             // the run of the site that Ephemeral counts in
-	Ephemeral uint64             // number of the last ephemeral change
+	Ephemeral uint64             // number of the last change of who types
+	Presence  uint64             // and of presence; likewise
+	Sent      uint64             // names what members the device has got; likewise. 0: it is not known
 }
 
 const (
 	tokenSigil  = 's' // tells it from a page token
-	tokenFormat = 1
+	tokenFormat = 1   // without Presence and Sent, both 0
+	tokenLonger = 2
 	maxParts    = 4096
 )
 
@@ -30,7 +33,7 @@ func (t Token) String() string { return string(t.append(nil)) }
 
 func (t Token) append(dst []byte) []byte {
 	var raw [128]byte
-	b := append(raw[:0], tokenFormat)
+	b := append(raw[:0], t.format())
 	b = binary.AppendUvarint(b, t.Epoch)
 	b = binary.AppendUvarint(b, uint64(len(t.Positions)))
 	for _, p := range t.Positions {
@@ -40,7 +43,17 @@ func (t Token) append(dst []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(t.Inbox.Index+1)) // the greatest, which is the usual one, wraps to 0
 	b = binary.BigEndian.AppendUint32(b, t.Origin)
 	b = binary.AppendUvarint(b, t.Ephemeral)
+	if t.format() == tokenLonger {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, t.Presence), t.Sent)
+	}
 	return base64.RawURLEncoding.AppendEncode(append(dst, tokenSigil), b)
+}
+
+func (t Token) format() byte {
+	if t.Presence == 0 && t.Sent == 0 {
+		return tokenFormat
+	}
+	return tokenLonger
 }
 
 // ParseToken reads a token. Errors are of kind Invalid with InvalidParam.
@@ -52,7 +65,7 @@ func ParseToken(s string) (Token, error) {
 		return bad()
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(s[1:])
-	if err != nil || len(raw) == 0 || raw[0] != tokenFormat { // the decoder skips line breaks
+	if err != nil || len(raw) == 0 || raw[0] != tokenFormat && raw[0] != tokenLonger { // the decoder skips line breaks
 		return bad()
 	}
 	d := tokenReader{data: raw[1:]}
@@ -76,6 +89,9 @@ func ParseToken(s string) (Token, error) {
 		d.bad = true
 	}
 	t.Ephemeral = d.uvarint()
+	if raw[0] == tokenLonger {
+		t.Presence, t.Sent = d.uvarint(), d.uvarint()
+	}
 	// A number has several encodings; a token has one.
 	if d.bad || len(d.data) != 0 || index > math.MaxUint32 || t.String() != s {
 		return bad()

@@ -3,10 +3,13 @@ package feed
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"bongsu/account"
+	"bongsu/errs"
 	"bongsu/id"
 	"bongsu/pushrule"
 	"bongsu/room"
@@ -39,10 +42,16 @@ func TestUnreadAgree(t *testing.T) {
 	check("two", 2)
 	st.must(st.rooms.Receipt(t.Context(), user("bob"), r, room.Read, "main", first))
 	check("one read in the main thread", 1)
-	st.must(st.rooms.Receipt(t.Context(), user("bob"), r, room.Read, string(st.say("amy", r, "root")), st.say("amy", r, "in a thread")))
-	check("read in a thread", 3)
+	root := st.say("amy", r, "root")
+	st.must(st.rooms.Receipt(t.Context(), user("bob"), r, room.Read, string(root), st.related("amy", r, "m.thread", root)))
+	check("read in a thread", 2)
 	st.say("bob", r, "answer")
 	check("after an answer", 0)
+	gone := st.say("amy", r, "oops")
+	check("before it is redacted", 1)
+	_, err = st.rooms.Redact(t.Context(), by("amy"), r, gone, "gone", "")
+	st.must(err)
+	check("redacted", 0)
 	st.say("amy", r, "three")
 	st.must(st.accounts.EditPushRules(t.Context(), user("bob"), func(json.RawMessage) (json.RawMessage, error) {
 		rs := pushrule.Defaults(user("bob"))
@@ -60,6 +69,81 @@ func TestUnreadAgree(t *testing.T) {
 		st.say("amy", r, fmt.Sprint(i))
 	}
 	check("very many", maxUnread)
+}
+
+// TestUnreadByThread: receipts count in their thread alone, those without one everywhere; what is counted step by step, by a client that
+// knows threads or one that does not, is what is counted from nothing.
+func TestUnreadByThread(t *testing.T) {
+	st := newSite(t)
+	_, err := st.accounts.AddUser(t.Context(), "bob", "a password", false)
+	st.must(err)
+	r := st.create("amy", room.Creation{Preset: "public_chat"})
+	st.join("bob", r)
+	since, plain := st.token("bob"), st.token("bob")
+	names := map[string]string{}
+	const byThread = `{"room":{"timeline":{"unread_thread_notifications":true}}}`
+	counts := func(j *roomJSON) string {
+		out := []string{fmt.Sprintf("main=%d/%d", j.Unread.Notify, j.Unread.Highlight)}
+		for root, n := range j.Threads {
+			out = append(out, fmt.Sprintf("%s=%d/%d", names[string(root)], n.Notify, n.Highlight))
+		}
+		slices.Sort(out[1:])
+		return strings.Join(out, " ")
+	}
+	check := func(step, want string, sum int) {
+		t.Helper()
+		res := st.sync(t.Context(), Request{User: user("bob"), Since: since, FullState: true, Filter: byThread})
+		since = res.NextBatch
+		cold := st.newFeed(2)
+		defer cold.Close()
+		out, err := cold.Sync(t.Context(), Request{User: user("bob"), Filter: byThread})
+		st.must(err)
+		if a, b := counts(res.Rooms.Join[r]), counts(st.parse(out).Rooms.Join[r]); a != want || b != want {
+			t.Errorf("%s: %s step by step, %s at once, want %s", step, a, b, want)
+		}
+		res = st.sync(t.Context(), Request{User: user("bob"), Since: plain, FullState: true})
+		plain = res.NextBatch
+		if j := res.Rooms.Join[r]; j.Unread.Notify != sum || j.Threads != nil {
+			t.Errorf("%s: %d for a client that knows no threads (%v), want %d", step, j.Unread.Notify, j.Threads, sum)
+		}
+	}
+	read := func(typ, thread string, e id.EventID) {
+		t.Helper()
+		st.must(st.rooms.Receipt(t.Context(), user("bob"), r, typ, thread, e))
+	}
+	a := st.say("amy", r, "a")
+	b := st.say("amy", r, "b")
+	names[string(a)], names[string(b)] = "A", "B"
+	c := st.related("amy", r, "m.thread", a)
+	st.related("amy", r, "m.thread", b)
+	check("two roots, two answers", "main=2/0 A=1/0 B=1/0", 4)
+	e := st.related("amy", r, "m.thread", a)
+	st.related("amy", r, "m.reference", e)
+	st.related("amy", r, "m.reference", a)
+	check("what is related to a thread is in it, what is related to its root is not", "main=3/0 A=3/0 B=1/0", 7)
+	read(room.Read, string(a), c)
+	check("one thread in part", "main=3/0 A=2/0 B=1/0", 6)
+	read(room.ReadPrivate, string(a), e)
+	check("the same thread, privately", "main=3/0 A=1/0 B=1/0", 5)
+	read(room.Read, room.MainThread, b)
+	check("the main thread", "main=1/0 A=1/0 B=1/0", 3)
+	st.related("bob", r, "m.thread", b)
+	check("an answer of one's own", "main=1/0 A=1/0", 2)
+	st.say("bob", r, "mine")
+	check("and in the main thread", "main=0/0 A=1/0", 1)
+	_, err = st.rooms.Send(t.Context(), by("amy"), r, "m.room.message", "mention", []byte(`{"msgtype":"m.text","body":"bob","m.mentions":`+
+		`{"user_ids":["@bob:h"]},"m.relates_to":{"rel_type":"m.thread","event_id":"`+string(b)+`"}}`))
+	st.must(err)
+	check("a mention in a thread", "main=0/0 A=1/0 B=1/1", 2)
+	read(room.Read, "", st.say("amy", r, "last"))
+	check("everything", "main=0/0", 0)
+	st.related("amy", r, "m.thread", a)
+	check("and on", "main=0/0 A=1/0", 1)
+	for thread, e := range map[string]id.EventID{room.MainThread: c, string(b): c, "$nonsense": a} {
+		if err := st.rooms.Receipt(t.Context(), user("bob"), r, room.Read, thread, e); !errs.Is(err, errs.Invalid) {
+			t.Errorf("a receipt in %s for an event elsewhere: %v", thread, err)
+		}
+	}
 }
 
 // TestReceiptsOfThreads: one event read in two threads is said twice.

@@ -48,6 +48,13 @@ type Events struct {
 	NotRooms    []id.RoomID `json:"not_rooms"`
 	ContainsURL *bool       `json:"contains_url"`
 	LazyMembers bool        `json:"lazy_load_members"`
+	Redundant   bool        `json:"include_redundant_members"` // with LazyMembers: those too that were sent before
+	ByThread    bool        `json:"unread_thread_notifications"`
+
+	// Events that others relate to: by one of these relations, from one of these senders; empty: any. Whoever reads rooms looks at
+	// them. Source: MSC3440; no longer in the specification, and still sent by clients.
+	RelatedByTypes   []string    `json:"related_by_rel_types"`
+	RelatedBySenders []id.UserID `json:"related_by_senders"`
 }
 
 // Parse reads a filter. Errors are of kind Invalid, and TooLarge.

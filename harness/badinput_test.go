@@ -23,11 +23,11 @@ var (
 	// plain are routes that answer in words of their own, not in errcodes.
 	plain = []string{"metrics"}
 	// final are operations that end a session or an account when they work: each gets a session of its own.
-	final = []string{"logout", "logoutAll", "deactivateAccount", "changePassword", "deleteDevice", "deleteDevices"}
+	final = []string{"logout", "logout_all", "deactivateAccount", "changePassword", "deleteDevice", "deleteDevices"}
 	// uploads take bytes, not JSON.
 	uploads = []string{"uploadContent", "uploadContentToMXC"}
 	// bodyless are operations that change something and take no body; what comes with them is not looked at.
-	bodyless = []string{"logout", "logoutAll", "createContent", "forgetRoom"}
+	bodyless = []string{"logout", "logout_all", "createContent", "forgetRoom"}
 )
 
 // abused is a server that is about to be treated badly.
@@ -39,18 +39,19 @@ type abused struct {
 	spare  *harness.Client   // of anna too
 	values map[string]string // for the path: parameter to a value that exists
 	bodies map[string]string // for the operations with a body: one that would work
+	kind   string            // Content-Type of the requests; empty for none
 	http   *http.Client
 	n      int
 }
 
 func newAbused(t *testing.T) *abused {
 	t.Helper()
-	a := &abused{t: t, http: &http.Client{Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
+	a := &abused{t: t, http: &http.Client{Transport: newJudge(t), Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}}
 	a.s, a.log = startLogged(t, "")
 	t.Cleanup(a.http.CloseIdleConnections)
-	a.spare = harness.NewClient(a.s.URL())
+	a.spare = harness.NewClientOver(a.s.URL(), newJudge(t))
 	t.Cleanup(a.spare.Close)
 	a.anna = user(t, a.s, "anna")
 	bela := user(t, a.s, "bela")
@@ -104,12 +105,14 @@ func newAbused(t *testing.T) *abused {
 		"redactEvent":                  `{"reason": "r"}`,
 		"postReceipt":                  `{"thread_id": "main"}`,
 		"setReadMarker":                `{"m.fully_read": "` + event + `", "m.read": "` + event + `", "m.read.private": "` + event + `"}`,
-		"uploadKeys":                   `{"device_keys": ` + device + `, "one_time_keys": {"signed_curve25519:A": {"key": "x"}}, "fallback_keys": {}}`,
+		"uploadKeys":                   `{"device_keys": ` + device + `, "one_time_keys": {"signed_curve25519:A": {"key": "x", "signatures": {}}}, "fallback_keys": {}}`,
 		"queryKeys":                    `{"device_keys": {"` + a.anna.User + `": []}, "timeout": 10}`,
 		"claimKeys":                    `{"one_time_keys": {"` + a.anna.User + `": {"` + a.anna.Device + `": "signed_curve25519"}}, "timeout": 10}`,
 		"uploadCrossSigningKeys":       `{"master_key": {"user_id": "` + a.anna.User + `", "usage": ["master"], "keys": {"ed25519:A": "A"}}}`,
 		"uploadCrossSigningSignatures": `{"` + a.anna.User + `": {"` + a.anna.Device + `": ` + device + `}}`,
 		"sendToDevice":                 `{"messages": {"` + bela.User + `": {"*": {"a": 1}}}}`,
+		"setPresence":                  `{"presence": "online", "status_msg": "x"}`,
+		"setRoomTag":                   `{"order": 0.5}`,
 		"setTyping":                    `{"typing": true, "timeout": 1000}`,
 	}
 	return a
@@ -170,6 +173,9 @@ func (a *abused) ask(r client.Route, path, token string, body []byte) (status in
 	}
 	if token != "" {
 		req.Header["Authorization"] = []string{"Bearer " + token}
+	}
+	if a.kind != "" {
+		req.Header["Content-Type"] = []string{a.kind}
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -61,6 +62,7 @@ func newClient(t *testing.T, s *harness.Server, name string) *person {
 		t.Fatal(err)
 	}
 	p.Log = zerolog.Nop()
+	p.Client.Client = &http.Client{Transport: newJudge(t)}
 	p.StateStore = mautrix.NewMemoryStateStore()
 	in, err := p.Login(t.Context(), &mautrix.ReqLogin{
 		Type:       mautrix.AuthTypePassword,

@@ -70,7 +70,7 @@ func TestDiskFull(t *testing.T) {
 				{"PUT", harness.Path("v3", "rooms", room, "state", "m.room.topic", ""), map[string]any{"topic": "x"}},
 				{"POST", "/_matrix/media/v3/upload", make([]byte, 1<<20)},
 				{"PUT", harness.Path("v3", "user", anna.User, "account_data", "org.bongsu.x"), map[string]any{"x": 1}},
-				{"POST", harness.Path("v3", "keys", "upload"), map[string]any{"one_time_keys": map[string]any{"signed_curve25519:A": map[string]any{"key": "x"}}}},
+				{"POST", harness.Path("v3", "keys", "upload"), map[string]any{"one_time_keys": map[string]any{"signed_curve25519:A": map[string]any{"key": "x", "signatures": map[string]any{}}}}},
 			} {
 				short, cancel := context.WithTimeout(ctx, 15*time.Second)
 				var e *harness.Error

@@ -100,7 +100,7 @@ func startLogged(t *testing.T, dir string, args ...string) (*harness.Server, *lo
 // user registers somebody.
 func user(t *testing.T, s *harness.Server, name string) *harness.Client {
 	t.Helper()
-	c := harness.NewClient(s.URL())
+	c := harness.NewClientOver(s.URL(), newJudge(t))
 	t.Cleanup(c.Close)
 	if err := c.Register(t.Context(), name, "password of "+name); err != nil {
 		t.Fatalf("register %s: %v", name, err)

@@ -40,7 +40,7 @@ func deviceKeys(u id.UserID, d id.DeviceID) json.RawMessage {
 func oneTime(n int) map[string]json.RawMessage {
 	out := map[string]json.RawMessage{}
 	for i := range n {
-		out[fmt.Sprintf("sc:%03d", i)] = fmt.Appendf(nil, `{"key":"k%d"}`, i)
+		out[fmt.Sprintf("sc:%03d", i)] = fmt.Appendf(nil, `{"key":"k%d","signatures":{}}`, i)
 	}
 	return out
 }
@@ -69,6 +69,9 @@ func TestUploadForm(t *testing.T) {
 		"no id":          {one("sc:", `"k"`), errs.Invalid, errs.InvalidParam},
 		"a number":       {one("sc:1", `1`), errs.Invalid, errs.BadJSON},
 		"no key":         {one("sc:1", `{}`), errs.Invalid, errs.BadJSON},
+		"unsigned":       {one("sc:1", `{"key":"k"}`), errs.Invalid, errs.BadJSON},
+		"null signed":    {one("sc:1", `{"key":"k","signatures":{"@amy:s":null}}`), errs.Invalid, errs.BadJSON},
+		"null signature": {one("sc:1", `{"key":"k","signatures":{"@amy:s":{"ed25519:A":null}}}`), errs.Invalid, errs.BadJSON},
 		"not canonical":  {one("sc:1", `{"key":"k","n":1.5}`), errs.Invalid, errs.BadJSON},
 		"two fallbacks":  {keys.Upload{FallbackKeys: oneTime(2)}, errs.Invalid, errs.InvalidParam},
 		"large":          {one("sc:1", `"`+string(make([]byte, 70_000))+`"`), errs.TooLarge, ""},
@@ -92,7 +95,7 @@ func TestClaimIsExactlyOnce(t *testing.T) {
 	s := newSite(t, replicatest.Options{Plan: mem.Seeded(seed, mem.Rates{LoseAck: 0.3, Fail: 0.2, Forget: 0.2, LosePush: 0.1})})
 	k := newKeys(t, s, accounts{"@amy:s": {{ID: "A"}}})
 	const have, claimers = 40, 50
-	up := keys.Upload{OneTimeKeys: oneTime(have), FallbackKeys: map[string]json.RawMessage{"sc:fb": json.RawMessage(`{"key":"fb"}`)}}
+	up := keys.Upload{OneTimeKeys: oneTime(have), FallbackKeys: map[string]json.RawMessage{"sc:fb": json.RawMessage(`{"key":"fb","signatures":{}}`)}}
 	if _, err := k.Upload(t.Context(), "@amy:s", "A", up); err != nil {
 		t.Fatal(err)
 	}

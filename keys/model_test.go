@@ -72,7 +72,7 @@ func TestAgainstModel(t *testing.T) {
 				up, fresh := keys.Upload{OneTimeKeys: map[string]json.RawMessage{}}, []string{}
 				for _, n := range ids {
 					keyID := fmt.Sprint(n)
-					up.OneTimeKeys["sc:"+keyID] = fmt.Appendf(nil, `{"key":"k%d"}`, n)
+					up.OneTimeKeys["sc:"+keyID] = fmt.Appendf(nil, `{"key":"k%d","signatures":{}}`, n)
 					if !m.known[keyID] {
 						m.known[keyID] = true
 						fresh = append(fresh, keyID)

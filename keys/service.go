@@ -128,14 +128,14 @@ func parseDeviceKeys(user id.UserID, device id.DeviceID, raw json.RawMessage) (e
 		return nil, err
 	}
 	var form struct {
-		User       *string                               `json:"user_id"`
-		Device     *string                               `json:"device_id"`
-		Algorithms []string                              `json:"algorithms"`
-		Keys       map[string]string                     `json:"keys"`
-		Signatures map[string]map[string]json.RawMessage `json:"signatures"`
+		User       *string         `json:"user_id"`
+		Device     *string         `json:"device_id"`
+		Algorithms []text          `json:"algorithms"`
+		Keys       map[string]text `json:"keys"`
+		Signatures signatures      `json:"signatures"`
 	}
 	if json.Unmarshal(keys, &form) != nil || form.User == nil || form.Device == nil || form.Algorithms == nil ||
-		form.Keys == nil || form.Signatures == nil {
+		form.Keys == nil || !form.Signatures.sound() {
 		return nil, errs.New(op, errs.Invalid, errs.BadJSON, "device_keys does not have the right shape")
 	}
 	if *form.User != string(user) || *form.Device != string(device) {
@@ -160,7 +160,7 @@ func parseKeys(in map[string]json.RawMessage) ([]keyBody, error) {
 		if err != nil {
 			return nil, err
 		}
-		if key[0] != '{' && key[0] != '"' || key[0] == '{' && !hasText(key, "key") {
+		if key[0] != '"' && !isKeyObject(key) {
 			return nil, errs.New(op, errs.Invalid, errs.BadJSON, "the key %s does not have the right shape", name)
 		}
 		out = append(out, keyBody{Algorithm: algorithm, ID: keyID, Key: key})
@@ -169,9 +169,36 @@ func parseKeys(in map[string]json.RawMessage) ([]keyBody, error) {
 	return out, nil
 }
 
-func hasText(o event.Object, key string) bool {
-	_, ok := o.String(key)
-	return ok
+// isKeyObject reports whether a key has the form of a signed one. Specification: OneTimeKeys, KeyObject.
+func isKeyObject(raw []byte) bool {
+	var form struct {
+		Key        *string    `json:"key"`
+		Signatures signatures `json:"signatures"`
+	}
+	return raw[0] == '{' && json.Unmarshal(raw, &form) == nil && form.Key != nil && form.Signatures.sound()
+}
+
+// text is a string that must not be null: what devices upload is handed out as it is, to clients that may not expect that.
+type text string
+
+func (t *text) UnmarshalJSON(raw []byte) error {
+	if raw[0] != '"' {
+		return errs.New("keys.parse", errs.Invalid, errs.BadJSON, "not a string")
+	}
+	return json.Unmarshal(raw, (*string)(t))
+}
+
+// signatures are those of a signed object: user -> key id -> signature.
+type signatures map[string]map[string]text
+
+// sound reports whether s is there, and all of it.
+func (s signatures) sound() bool {
+	for _, of := range s {
+		if of == nil {
+			return false
+		}
+	}
+	return s != nil
 }
 
 // local reports whether a user's keys would be here.

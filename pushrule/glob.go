@@ -12,6 +12,12 @@ type glob struct {
 	runes []rune // the pattern, runs of * made one; nil if plain
 }
 
+// Glob reports whether a pattern, in which * is any text and ? any character, matches all of s, whatever the case.
+func Glob(pattern, s string) bool {
+	g := newGlob(pattern)
+	return g.whole(strings.ToLower(s))
+}
+
 func newGlob(pattern string) glob {
 	g := glob{text: strings.ToLower(pattern)}
 	if g.plain = !strings.ContainsAny(g.text, "*?"); g.plain {

@@ -402,6 +402,9 @@ func (pt *partition) commit() error {
 	}
 	batch := pt.batch
 	pt.batch = nil
+	if len(pt.r.deriving) > 0 {
+		batch.Set(markKey(pt.n), pt.r.markAt(pt.next))
+	}
 	if err := pt.visible.change(pt.next, batch.Commit); err != nil {
 		return fmt.Errorf("%w: %w", errHalt, err)
 	}

@@ -24,6 +24,6 @@
 //
 // Where things are: record.go (what the journal holds), machine.go and tx.go (what a state machine sees), apply.go (the
 // heart), queue.go, submit.go and tick.go (towards the journal), settle.go and follow.go (back from it), service.go (in and out of
-// service), claims.go and digest.go (sites compared), refusal.go, outbox.go (between partitions), checkpoint.go, system.go and begin.go
+// service), claims.go and digest.go (sites compared), refusal.go, outbox.go (between partitions), checkpoint.go, derive.go (indexes made anew), system.go and begin.go
 // (the replica's own proposals), rows.go (key layout).
 package replica

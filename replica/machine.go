@@ -21,6 +21,10 @@ type Machine struct {
 	// partition have been discarded and before others are read, while other partitions go on applying. What a machine remembers
 	// otherwise is its own affair; that it remembers at all must never show in a verdict.
 	Forget func()
+	// Derive makes the machine's derived rows from its state; nil: it has none. Derived is the version of what it makes: whoever changes
+	// what handlers and Derive write raises it, and the rows of every data directory are made anew, once.
+	Derive  Deriver
+	Derived uint16
 }
 
 // Kind is a kind of proposal.

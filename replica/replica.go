@@ -54,6 +54,7 @@ type Replica struct {
 	kinds       map[string]registered
 	renewing    []Machine
 	forgetting  []func() // Machine.Forget, of those that have one
+	deriving    []Machine
 	rules       uint16
 	site        string
 	boot        uint64
@@ -103,9 +104,9 @@ func Open(ctx context.Context, cfg Config) (_ *Replica, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, renewing: machinesThatRenew(cfg.Machines), rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot,
-		sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log, observer: cfg.Observer, everyRecord: cfg.EveryRecord,
-		stamps: cfg.Stamps, checkpoint: cfg.Checkpoint, every: cfg.CheckpointEvery.Milliseconds(), snapshot: cfg.Snapshot,
+	r := &Replica{db: cfg.DB, j: cfg.Journal, kinds: kinds, renewing: machinesThatRenew(cfg.Machines), deriving: machinesThatDerive(cfg.Machines),
+		rules: max(cfg.Rules, 1), site: cfg.Site, boot: cfg.Boot, sites: cfg.Sites, clock: cfg.Clock, log: cfg.Log,
+		observer: cfg.Observer, everyRecord: cfg.EveryRecord, stamps: cfg.Stamps, checkpoint: cfg.Checkpoint, every: cfg.CheckpointEvery.Milliseconds(), snapshot: cfg.Snapshot,
 		diverged: cfg.Diverged, sealing: make(chan struct{})}
 	if r.site == "" || r.boot == 0 {
 		return nil, errors.New("replica: site and boot number are required")
@@ -163,8 +164,15 @@ func (pt *partition) open(ctx context.Context) error {
 	if err := pt.load(); err != nil {
 		return err
 	}
+	sound := pt.r.db.Get(appliedKey(pt.n)) != nil
+	if sound {
+		if err := pt.derive(); err != nil {
+			sound = false
+			pt.logger().Error("rows cannot be read and are made anew", "err", err)
+		}
+	}
 	pt.publish()
-	if pt.r.db.Get(appliedKey(pt.n)) == nil {
+	if !sound {
 		pt.leave(0)
 	}
 	return nil

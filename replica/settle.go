@@ -98,6 +98,9 @@ func (pt *partition) agree(ctx context.Context) (err error) {
 		}
 		return fmt.Errorf("%w: %w", errHalt, err) // trying again does not help
 	}
+	if err := pt.derive(); err != nil {
+		return fmt.Errorf("replica: partition %d: %w", pt.n, err)
+	}
 	pt.target, pt.settled = max(last, pt.floor), true
 	pt.publish()
 	if pt.next < last {

@@ -27,13 +27,16 @@ type write struct {
 	del        bool
 }
 
-var _ kv.Reader = (*Tx)(nil)
+var _ Reader = (*Tx)(nil)
 
 // Slot is the slot of the proposal.
 func (tx *Tx) Slot() id.Slot { return tx.slot }
 
 // Partition is the partition of the proposal.
 func (tx *Tx) Partition() journal.Partition { return tx.pt.n }
+
+// PartitionOf implements Reader.
+func (tx *Tx) PartitionOf(slot id.Slot) journal.Partition { return PartitionOf(slot, tx.pt.of) }
 
 // Pos is the position of the record that is being applied.
 func (tx *Tx) Pos() journal.Position { return tx.pt.next }

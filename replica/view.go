@@ -3,6 +3,7 @@ package replica
 import (
 	"sync/atomic"
 
+	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/kv"
 )
@@ -60,8 +61,27 @@ func (v *visible) still(seq uint64) bool { return seq%2 == 0 && v.seq.Load() == 
 // Positions are the positions of the partitions in this view; not to be changed.
 func (v *View) Positions() []journal.Position { return v.at }
 
-// Rows reads the newest committed rows, for reads of a single row.
-func (r *Replica) Rows() kv.Reader { return r.db }
+// Reader reads rows and knows where derived rows are: a View, a Tx, and what Rows returns.
+type Reader interface {
+	kv.Reader
+	// PartitionOf is the partition that holds a slot.
+	PartitionOf(slot id.Slot) journal.Partition
+}
+
+// PartitionOf implements Reader.
+func (v *View) PartitionOf(slot id.Slot) journal.Partition { return PartitionOf(slot, len(v.at)) }
+
+// rows are the newest committed rows.
+type rows struct {
+	*kv.DB
+	partitions int
+}
+
+// PartitionOf implements Reader.
+func (r rows) PartitionOf(slot id.Slot) journal.Partition { return PartitionOf(slot, r.partitions) }
+
+// Rows reads the newest committed rows, for reads of a single row. It is a Reader.
+func (r *Replica) Rows() kv.Reader { return rows{r.db, len(r.parts)} }
 
 // Partitions is how many there are.
 func (r *Replica) Partitions() int { return len(r.parts) }

@@ -18,13 +18,30 @@ func Machine() replica.Machine {
 	for _, as := range memberships[1:] {
 		m.members[as] = &event.Event{Draft: event.Draft{Content: event.Object(`{"membership":"` + as + `"}`)}}
 	}
-	return replica.Machine{Name: "room", Byte: machineByte, Forget: m.memories.forget, Kinds: map[string]replica.Kind{
+	return replica.Machine{Name: "room", Byte: machineByte, Forget: m.memories.forget, Derive: derive, Derived: derivedVersion, Kinds: map[string]replica.Kind{
 		kindCreate:   {Apply: m.create},
 		kindSend:     {Apply: m.send},
 		kindState:    {Apply: m.state},
 		kindMember:   {Apply: m.member},
 		kindForget:   {Apply: m.forget},
 		kindReceipts: {Apply: m.receipts},
+		kindDelay:    {Since: sinceRules, Apply: m.delay},
+		kindDelayed:  {Since: sinceRules, Apply: m.delayed},
+		kindDue:      {Since: sinceRules, Apply: m.due},
+
+		kindFound:        {Since: sinceRules, Apply: replica.JSON(m.found)},
+		kindUpgrade:      {Since: sinceRules, Apply: replica.JSON(m.upgrade)},
+		kindCarry:        {Since: sinceRules, Apply: replica.JSON(m.carry)},
+		kindArrived:      {Since: sinceRules, Apply: replica.JSON(m.arrived)},
+		kindUpgraded:     {Since: sinceRules, Apply: replica.JSON(m.upgraded)},
+		kindPublish:      {Since: sinceRules, Apply: replica.JSON(m.setPublic)},
+		kindAlias:        {Since: sinceRules, Apply: replica.JSON(m.alias)},
+		kindUnalias:      {Since: sinceRules, Apply: replica.JSON(m.unalias)},
+		kindAliasReserve: {Since: sinceRules, Apply: replica.JSON(m.reserveAlias)},
+		kindAliasExpire:  {Since: sinceRules, Apply: replica.JSON(m.expireAlias)},
+		kindAliasAsk:     {Since: sinceRules, Apply: replica.JSON(m.askRoom)},
+		kindAliasSettle:  {Since: sinceRules, Apply: replica.JSON(m.settleAlias)},
+		kindAliasMove:    {Since: sinceRules, Apply: replica.JSON(m.moveAlias)},
 	}}
 }
 
@@ -36,7 +53,13 @@ const (
 	kindMember   = "room.member"
 	kindForget   = "room.forget"
 	kindReceipts = "room.receipts"
+	kindDelay    = "room.delay"   // an event is to be sent later
+	kindDelayed  = "room.delayed" // something is done about one of those
+	kindDue      = "room.due"     // its time has come: of a timer
 )
+
+// sinceRules is the rules version that brought room versions 6 to 9, aliases, published rooms, upgrades, relations and delayed events.
+const sinceRules = 3
 
 type machine struct {
 	memories *memories
@@ -165,6 +188,7 @@ func (w *writer) put(ev *event.Event, by origin) Stored {
 	}
 	w.tx.Set(s.Place.Append(w.key(tableTimeline)), s.encode())
 	w.tx.Set(kv.Str(w.key(tableID), ev.ID), s.Place.Append(nil))
+	w.relate(&s)
 	w.Extremities = append(make([]id.EventID, 0, 1), ev.ID)
 	w.Depth = ev.Depth
 	w.LastEvent = s.Place
@@ -186,6 +210,7 @@ func (w *writer) putState(s *Stored) {
 	value := row.encode()
 	w.tx.Set(kv.Str(kv.Str(w.key(tableState), s.Type), key), value)
 	w.tx.Set(s.Place.Append(kv.Str(kv.Str(w.key(tableHistory), s.Type), key)), value)
+	w.overtake(s)
 	w.LastState = s.Place
 	switch (roomstate.Key{Type: s.Type, StateKey: key}) {
 	case roomstate.Key{Type: event.TypeCreate}:

@@ -28,10 +28,23 @@ type stateItem struct {
 
 // create makes a room, all of it or nothing.
 func (m *machine) create(tx *replica.Tx, body []byte) ([]byte, error) {
-	const op = "room.create"
 	var b createBody
 	if err := unmarshal(body, &b); err != nil {
 		return nil, err
+	}
+	w, err := m.begin(tx, &b)
+	if err != nil {
+		return nil, err
+	}
+	w.close()
+	return append(event.AppendString([]byte(`{"room_id":`), w.ID), '}'), nil
+}
+
+// begin writes a new room but for its head.
+func (m *machine) begin(tx *replica.Tx, b *createBody) (*writer, error) {
+	const op = "room.create"
+	if tx.Rules() < sinceRules && !b.Version.Features().KnockRestricted {
+		return nil, errs.New(op, errs.Invalid, errs.UnsupportedVersion, "room version %q is not known here", b.Version)
 	}
 	ev, err := event.Parse(b.Version, b.Create)
 	if err == nil {
@@ -57,8 +70,7 @@ func (m *machine) create(tx *replica.Tx, body []byte) ([]byte, error) {
 			return nil, invalidState(op, err)
 		}
 	}
-	w.close()
-	return append(event.AppendString([]byte(`{"room_id":`), w.ID), '}'), nil
+	return w, nil
 }
 
 // invalidState says that a room cannot begin with a state that its own rules do not allow.

@@ -16,6 +16,6 @@
 // Where things are: rows.go (tables and their formats), read.go and sight.go (reading), apply.go (the core of every change),
 // create.go, send.go, member.go, receipt.go (the kinds of proposal), service*.go (towards the edge), token.go (pages).
 //
-// Limits: room versions 10 to 12; no federation, so all members are users of this server and there is no state resolution;
+// Limits: room versions 6 to 12; no federation, so all members are users of this server and there is no state resolution;
 // no aliases; at most 1,000 events when a room is created.
 package room

@@ -34,7 +34,7 @@ func TestAnyHistory(t *testing.T) {
 		boot := uint64(1)
 		start := func() (*replica.Replica, func()) {
 			boot++
-			return replicatest.Start(t, replicatest.Options{Store: store, DB: db, Boot: boot, Machines: []replica.Machine{Machine()}})
+			return replicatest.Start(t, replicatest.Options{Store: store, DB: db, Boot: boot, Rules: sinceRules, Machines: []replica.Machine{Machine()}})
 		}
 		r, stop := start()
 		defer func() { stop() }()
@@ -50,6 +50,7 @@ func TestAnyHistory(t *testing.T) {
 			}
 			g.step()
 		}
+		checkDerived(rt, r.Rows(), g.rooms)
 		users := map[id.UserID]map[id.RoomID]roomstate.Membership{}
 		for _, room := range g.rooms {
 			v, ok := Open(r.Rows(), room)
@@ -76,7 +77,7 @@ func TestAnyHistory(t *testing.T) {
 				rt.Fatalf("%s: %d rooms in the list, %d with a member event", u, n, len(rooms))
 			}
 		}
-		fresh, stopFresh := replicatest.Start(t, replicatest.Options{Store: store, Machines: []replica.Machine{Machine()}, Boot: 1, Site: "fresh", Sites: []string{"site"}})
+		fresh, stopFresh := replicatest.Start(t, replicatest.Options{Store: store, Rules: sinceRules, Machines: []replica.Machine{Machine()}, Boot: 1, Site: "fresh", Sites: []string{"site"}})
 		defer stopFresh()
 		for p := range 2 {
 			a, b := r.Status(journal.Partition(p)), fresh.Status(journal.Partition(p))
@@ -110,6 +111,42 @@ func (g *history) submit(kind string, room id.RoomID, key replica.Key, body any)
 		g.t.Fatalf("%s: %v", kind, err)
 	}
 	return res
+}
+
+// relation is a member of a content that relates to an event, or nothing.
+func (g *history) relation() string {
+	rel := rapid.SampledFrom([]string{"", "", relThread, relThread, relReplace, relReference, relAnnotation, "x"}).Draw(g.t, "relation")
+	if rel == "" || len(g.events) == 0 {
+		return ""
+	}
+	target := rapid.SampledFrom(g.events).Draw(g.t, "related")
+	key := rapid.SampledFrom([]string{"a", "b"}).Draw(g.t, "key")
+	return fmt.Sprintf(`,"m.new_content":{},"m.relates_to":{"rel_type":%q,"event_id":%q,"key":%q}`, rel, target, key)
+}
+
+// checkDerived checks that the derived rows are those that would be made anew.
+func checkDerived(t *rapid.T, r kv.Reader, rooms []id.RoomID) {
+	have, want := map[string]string{}, map[string]string{}
+	for p := range journal.Partition(2) {
+		all := replica.Derived(p, machineByte, 0)[:4]
+		for k, row := range r.Scan(all, kv.End(all)) {
+			have[string(k)] = string(row)
+		}
+		for _, room := range rooms {
+			if slot := id.SlotOf(room); replica.PartitionOf(slot, 2) == p {
+				derive(r, p, slot, func(k, row []byte) { want[string(k)] = string(row) })
+			}
+		}
+	}
+	for k, row := range want {
+		if have[k] != row {
+			t.Fatalf("derived row %q is %q, made anew %q", k, have[k], row)
+		}
+		delete(have, k)
+	}
+	for k, row := range have {
+		t.Fatalf("derived row %q, %q, has no reason", k, row)
+	}
 }
 
 func (g *history) createRoom() {
@@ -146,9 +183,17 @@ func (g *history) step() {
 	room := rapid.SampledFrom(g.rooms).Draw(g.t, "room")
 	u := g.user("user")
 	g.n++
-	switch rapid.IntRange(0, 9).Draw(g.t, "what") {
+	switch rapid.IntRange(0, 10).Draw(g.t, "what") {
+	case 10:
+		delay := fmt.Sprint(rapid.IntRange(0, 9).Draw(g.t, "delay"))
+		if action := rapid.SampledFrom([]string{"", "", delayCancel, delayRestart, delaySend}).Draw(g.t, "action"); action != "" {
+			g.submit(kindDelayed, room, replica.Key{}, delayedBody{Room: room, ID: delay, Action: action})
+			return
+		}
+		send := sendBody{Room: room, Sender: u, Type: event.TypeTopic, Content: []byte("{}")}
+		g.submit(kindDelay, room, replica.Key{}, delayBody{ID: delay, Send: send, IsState: g.n%2 == 0, Delay: 1e6})
 	case 0, 1, 2:
-		b := sendBody{Room: room, Sender: u, Type: "m.room.message", Content: fmt.Appendf(nil, `{"body":"%d"}`, g.n)}
+		b := sendBody{Room: room, Sender: u, Type: "m.room.message", Content: fmt.Appendf(nil, `{"body":"%d"%s}`, g.n, g.relation())}
 		key := replica.NewKey(u, "D", string(room), fmt.Sprint(g.n))
 		one := g.submit(kindSend, room, key, b)
 		if one == nil {
@@ -288,6 +333,19 @@ func checkPast(t *rapid.T, v *View) {
 		}
 		if n != len(state) {
 			t.Fatalf("the state at %s has %d rows, not %d", s.ID, n, len(state))
+		}
+		for row := range v.StateWithout(event.TypeMember, s.Place) {
+			if n--; row.Type == event.TypeMember || state[roomstate.Key{Type: row.Type, StateKey: row.Key}] != row.Ref.ID {
+				t.Fatalf("the state without members at %s has %+v", s.ID, row)
+			}
+		}
+		for k := range state {
+			if k.Type == event.TypeMember {
+				n--
+			}
+		}
+		if n != 0 {
+			t.Fatalf("the state at %s without members lacks %d rows", s.ID, n)
 		}
 		if row, ok := v.StateRowAt(s.Place, s.Type, *s.StateKey); !ok || row.Ref.ID != s.ID {
 			t.Fatalf("%s is not its own state: %+v", s.ID, row)

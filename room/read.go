@@ -125,10 +125,12 @@ func (v *View) State() iter.Seq[StateRow] { return v.rows(v.key(tableState)) }
 // StateOf yields the current state of a type, ordered by key.
 func (v *View) StateOf(typ string) iter.Seq[StateRow] { return v.rows(kv.Str(v.key(tableState), typ)) }
 
-func (v *View) rows(prefix []byte) iter.Seq[StateRow] {
+func (v *View) rows(prefix []byte) iter.Seq[StateRow] { return v.stateBetween(prefix, kv.End(prefix)) }
+
+func (v *View) stateBetween(lo, hi []byte) iter.Seq[StateRow] {
 	from := len(v.key(tableState))
 	return func(yield func(StateRow) bool) {
-		for k, row := range v.r.Scan(prefix, kv.End(prefix)) {
+		for k, row := range v.r.Scan(lo, hi) {
 			s := StateRow{}
 			s.name(k[from:])
 			s.value(row)
@@ -157,12 +159,18 @@ func (v *View) StateAt(p Place) iter.Seq[StateRow] {
 		return v.State()
 	}
 	prefix := v.key(tableHistory)
+	return v.historyAt(prefix, kv.End(prefix), p)
+}
+
+// historyAt yields the state right after place p of what stands between two keys of the history.
+func (v *View) historyAt(lo, hi []byte, p Place) iter.Seq[StateRow] {
+	from := len(v.key(tableHistory))
 	return func(yield func(StateRow) bool) {
 		var last StateRow
 		have := false
-		for k, row := range v.r.Scan(prefix, kv.End(prefix)) {
+		for k, row := range v.r.Scan(lo, hi) {
 			var s StateRow
-			at := placeAt(s.name(k[len(prefix):]))
+			at := placeAt(s.name(k[from:]))
 			if have && (s.Type != last.Type || s.Key != last.Key) {
 				if !yield(last) {
 					return

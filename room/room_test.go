@@ -28,10 +28,23 @@ type site struct {
 func newSite(t testing.TB, o replicatest.Options) *site {
 	t.Helper()
 	o.Machines = append(o.Machines, Machine())
+	if o.Rules == 0 {
+		o.Rules = sinceRules
+	}
 	st := &site{r: replicatest.New(t, o), names: map[id.UserID]string{}}
 	st.Service = New(Config{Replica: st.r, Server: "h", ReceiptDelay: time.Millisecond, Profile: st.profile})
 	t.Cleanup(st.Close)
 	return st
+}
+
+// startSite starts a site that the test stops by itself; then is called at the end of that.
+func startSite(t testing.TB, o replicatest.Options, then func()) (*site, func()) {
+	t.Helper()
+	o.Machines, o.Rules = append(o.Machines, Machine()), sinceRules
+	r, stop := replicatest.Start(t, o)
+	st := &site{r: r}
+	st.Service = New(Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond, Profile: st.profile})
+	return st, func() { st.Close(); stop(); then() }
 }
 
 func (st *site) profile(_ kv.Reader, u id.UserID) (Profile, bool) {
@@ -161,7 +174,18 @@ func TestConversation(t *testing.T) {
 		}
 		n++
 	}
-	if n != 3 {
+	if n != len(event.Versions()) {
 		t.Errorf("bob is in %d rooms", n)
+	}
+}
+
+// TestVersionsBeforeRules: what was refused under older rules stays refused when the record is read again.
+func TestVersionsBeforeRules(t *testing.T) {
+	st := newSite(t, replicatest.Options{Rules: sinceRules - 1})
+	for _, v := range event.Versions() {
+		_, err := st.Create(t.Context(), amy, Creation{Version: v})
+		if known := v.Features().KnockRestricted; (err == nil) != known || err != nil && !errs.Is(err, errs.Invalid) {
+			t.Errorf("version %s: %v", v, err)
+		}
 	}
 }

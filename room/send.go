@@ -19,6 +19,8 @@ type sendBody struct {
 	Key     string          `json:"key,omitempty"`     // room.state: the state key
 	Redacts id.EventID      `json:"redacts,omitempty"` // room.send of m.room.redaction: its target
 	Content json.RawMessage `json:"content"`           // canonical
+	// Annotated is an annotation that says the same, of the time before they were kept by who made them.
+	Annotated id.EventID `json:"annotated,omitempty"`
 }
 
 // send adds a message, or any other event that is not state.
@@ -36,6 +38,10 @@ func (m *machine) send(tx *replica.Tx, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.checkRelation(&s.Draft, b.Annotated); err != nil {
+		return nil, err
+	}
+	w.annotate(&s)
 	if b.Type == event.TypeRedaction {
 		if err := w.redact(s); err != nil {
 			return nil, err
@@ -69,18 +75,11 @@ func (m *machine) state(tx *replica.Tx, body []byte) ([]byte, error) {
 //
 // Source: client-server API, "Redactions".
 func (w *writer) redact(s Stored) error {
-	const op = "room.redact"
-	target, ok := w.Event(s.Redacts)
-	switch {
-	case !ok:
-		return errs.New(op, errs.NotFound, "", "the event to be redacted is not in the room")
-	case target.Is(event.TypeCreate, ""):
-		return errs.New(op, errs.Forbidden, "", "the event that made the room cannot be redacted")
-	case !w.rulesNow().MayRedact(s.Sender, target.Sender):
-		return errs.New(op, errs.Forbidden, "", "your power level does not reach to redact what others sent")
-	case target.Redacted != (Place{}):
-		return nil
+	target, err := w.redactable(s.Sender, s.Redacts)
+	if err != nil || target.Redacted != (Place{}) {
+		return err
 	}
+	w.unrelate(&target)
 	target.Event = target.Event.Redact()
 	target.Redacted = s.Place
 	w.tx.Set(target.Place.Append(w.key(tableTimeline)), target.encode())
@@ -88,4 +87,19 @@ func (w *writer) redact(s Stored) error {
 		w.edits++
 	}
 	return nil
+}
+
+// redactable is the event that a user wants to redact, if they may.
+func (w *writer) redactable(by id.UserID, e id.EventID) (Stored, error) {
+	const op = "room.redact"
+	target, ok := w.Event(e)
+	switch {
+	case !ok:
+		return target, errs.New(op, errs.NotFound, "", "the event to be redacted is not in the room")
+	case target.Is(event.TypeCreate, ""):
+		return target, errs.New(op, errs.Forbidden, "", "the event that made the room cannot be redacted")
+	case !w.rulesNow().MayRedact(by, target.Sender):
+		return target, errs.New(op, errs.Forbidden, "", "your power level does not reach to redact what others sent")
+	}
+	return target, nil
 }

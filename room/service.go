@@ -22,7 +22,11 @@ type Config struct {
 	Replica *replica.Replica // has Machine among its machines
 	Server  id.ServerName    // of all users
 	// Profile is what a user is called; ok is false for one who does not exist.
-	Profile      func(r kv.Reader, user id.UserID) (p Profile, ok bool)
+	Profile func(r kv.Reader, user id.UserID) (p Profile, ok bool)
+	// Admin says who administers the server; nil: nobody.
+	Admin func(r kv.Reader, user id.UserID) bool
+	// MayInvite refuses an invitation that the invited user does not want. Nil: everybody wants all.
+	MayInvite    func(r kv.Reader, by, user id.UserID) error
 	Version      event.RoomVersion // of new rooms; default 12
 	ReceiptDelay time.Duration     // how long receipts wait for each other; default 250 ms
 	Clock        clock.Clock       // default the system's
@@ -42,6 +46,7 @@ type By struct {
 type Service struct {
 	cfg      Config
 	receipts *receiptQueue
+	cards    cards
 }
 
 // New makes the service and starts its goroutine, which Close ends.
@@ -58,10 +63,16 @@ func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.MayInvite == nil {
+		cfg.MayInvite = func(kv.Reader, id.UserID, id.UserID) error { return nil }
+	}
 	s := &Service{cfg: cfg}
 	s.receipts = newReceiptQueue(s)
 	return s
 }
+
+// Server is whose users these are.
+func (s *Service) Server() id.ServerName { return s.cfg.Server }
 
 // View is a consistent reading of all rooms. Close it soon.
 func (s *Service) View() *replica.View { return s.cfg.Replica.View() }
@@ -159,6 +170,11 @@ func (s *Service) Send(ctx context.Context, by By, room id.RoomID, typ, txn stri
 		target, _ := c.String("redacts")
 		body.Redacts = id.EventID(target)
 	}
+	if r, ok := relationOf(c); ok && r.Type == relAnnotation {
+		if v, ok := Open(s.cfg.Replica.Rows(), room); ok {
+			body.Annotated = v.annotated(by.User, typ, r)
+		}
+	}
 	return s.submitEvent(ctx, kindSend, room, by.User, key, &body)
 }
 
@@ -187,15 +203,20 @@ func (s *Service) SendState(ctx context.Context, by By, room id.RoomID, typ, key
 	if err != nil {
 		return "", err
 	}
-	if err := s.checkState(typ, key, c); err != nil {
+	if err := s.checkState(by.User, typ, key, c); err != nil {
 		return "", err
+	}
+	if typ == event.TypeCanonicalAlias && key == "" {
+		if err := s.checkCanonical(ctx, room, c); err != nil {
+			return "", err
+		}
 	}
 	body := sendBody{Room: room, Sender: by.User, Device: by.Device, Type: typ, Key: key, Content: json.RawMessage(c)}
 	return s.submitEvent(ctx, kindState, room, by.User, replica.Key{}, &body)
 }
 
 // checkState refuses state that the rules of rooms would let through and that would make no sense.
-func (s *Service) checkState(typ, key string, content event.Object) error {
+func (s *Service) checkState(by id.UserID, typ, key string, content event.Object) error {
 	const op = "room.SendState"
 	if typ != event.TypeMember {
 		return nil
@@ -208,19 +229,20 @@ func (s *Service) checkState(typ, key string, content event.Object) error {
 	case !ok:
 		return errs.New(op, errs.Invalid, errs.BadJSON, "a member event has a membership")
 	case m == "invite":
-		return s.known(user)
+		return s.invitable(by, user)
 	}
 	return nil
 }
 
-// known refuses to invite who cannot come: users of other servers, and users who do not exist.
-func (s *Service) known(user id.UserID) error {
+// invitable refuses to invite who cannot come, users of other servers and users who do not exist, and who does not want to be invited.
+func (s *Service) invitable(by, user id.UserID) error {
 	const op = "room.Invite"
 	if user.Server() != s.cfg.Server {
 		return errs.New(op, errs.Forbidden, "", "%s is on another server, and this one does not federate", user)
 	}
-	if _, ok := s.cfg.Profile(s.cfg.Replica.Rows(), user); !ok {
+	rows := s.cfg.Replica.Rows()
+	if _, ok := s.cfg.Profile(rows, user); !ok {
 		return errs.New(op, errs.NotFound, "", "there is no user %s", user)
 	}
-	return nil
+	return s.cfg.MayInvite(rows, by, user)
 }

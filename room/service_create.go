@@ -17,6 +17,9 @@ import (
 // maxCreated is the most events that a room begins with.
 const maxCreated = 1000
 
+// maxInvited is the most users that are invited when a room is made.
+const maxInvited = 200
+
 // Creation is what a new room shall be. Source: client-server API, createRoom.
 type Creation struct {
 	Visibility      string            `json:"visibility"`
@@ -52,7 +55,7 @@ const (
 // Errors: Invalid with InvalidRoomState, BadJSON or InvalidParam; Unsupported with UnsupportedVersion; NotFound for an invited
 // user who does not exist.
 func (s *Service) Create(ctx context.Context, by By, c Creation) (id.RoomID, error) {
-	if err := s.complete(&c); err != nil {
+	if err := s.complete(by, &c); err != nil {
 		return "", err
 	}
 	create, err := s.createEvent(by.User, &c)
@@ -60,6 +63,11 @@ func (s *Service) Create(ctx context.Context, by By, c Creation) (id.RoomID, err
 		return "", invalidState("room.Create", err)
 	}
 	b := builder{s: s, c: &c, creator: by.User}
+	if c.Alias != "" {
+		if b.alias, err = s.newAlias(c.Alias); err != nil {
+			return "", err
+		}
+	}
 	b.build()
 	if b.err != nil {
 		return "", b.err
@@ -68,12 +76,28 @@ func (s *Service) Create(ctx context.Context, by By, c Creation) (id.RoomID, err
 		return "", errs.New("room.Create", errs.Invalid, errs.InvalidParam, "a room begins with at most %d events", maxCreated)
 	}
 	body := createBody{Version: c.Version, Device: by.Device, Create: json.RawMessage(create.Raw), State: b.items}
-	_, err = s.submit(ctx, kindCreate, create.RoomID, by.User, replica.Key{}, &body)
-	return create.RoomID, err
+	if b.alias == "" && c.Visibility != "public" {
+		_, err = s.submit(ctx, kindCreate, create.RoomID, by.User, replica.Key{}, &body)
+		return create.RoomID, err
+	}
+	return create.RoomID, s.found(ctx, by, create.RoomID, foundBody{createBody: body, Alias: b.alias, Public: c.Visibility == "public"})
+}
+
+// found makes a room with an alias, or a published one.
+func (s *Service) found(ctx context.Context, by By, room id.RoomID, body foundBody) (err error) {
+	settle := func(error) {}
+	if body.Alias != "" {
+		if settle, err = s.reserve(ctx, by, body.Alias, room); err != nil {
+			return err
+		}
+	}
+	_, err = s.submit(ctx, kindFound, room, by.User, replica.Key{}, &body)
+	settle(err)
+	return err
 }
 
 // complete checks the request and fills in the defaults.
-func (s *Service) complete(c *Creation) error {
+func (s *Service) complete(by By, c *Creation) error {
 	bad := func(code errs.Code, format string, args ...any) error {
 		return errs.New("room.Create", errs.Invalid, code, format, args...)
 	}
@@ -87,9 +111,6 @@ func (s *Service) complete(c *Creation) error {
 	}
 	if !c.Version.Known() {
 		return errs.New("room.Create", errs.Unsupported, errs.UnsupportedVersion, "room version %q is not offered", c.Version)
-	}
-	if c.Alias != "" {
-		return errs.New("room.Create", errs.Unsupported, "", "room aliases are not offered")
 	}
 	if len(c.Invite3PID) > 0 {
 		return errs.New("room.Create", errs.Unsupported, "", "invitations by e-mail or telephone are not offered")
@@ -110,12 +131,14 @@ func (s *Service) complete(c *Creation) error {
 		return bad(errs.InvalidParam, "%q is not a preset", c.Preset)
 	}
 	slices.Sort(c.Invite)
-	c.Invite = slices.Compact(c.Invite)
+	if c.Invite = slices.Compact(c.Invite); len(c.Invite) > maxInvited {
+		return bad(errs.InvalidParam, "a room begins with at most %d invites; the others can follow", maxInvited)
+	}
 	for _, u := range c.Invite {
 		if _, err := id.ParseUserID(string(u)); err != nil {
 			return err
 		}
-		if err := s.known(u); err != nil {
+		if err := s.invitable(by.User, u); err != nil {
 			return err
 		}
 	}
@@ -148,11 +171,14 @@ func (s *Service) createEvent(creator id.UserID, c *Creation) (*event.Event, err
 	return event.Build(c.Version, d)
 }
 
+// randomLen is how many letters random makes.
+const randomLen = 18
+
 // random is 18 random letters, digits and similar: 108 bits.
 func random() string {
 	var b [14]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:])[:18]
+	return base64.RawURLEncoding.EncodeToString(b[:])[:randomLen]
 }
 
 // withCreators makes the invited users of a trusted_private_chat creators, besides those that the request names.
@@ -181,6 +207,7 @@ type builder struct {
 	s       *Service
 	c       *Creation
 	creator id.UserID
+	alias   id.RoomAlias
 	items   []stateItem
 	err     error // the first one
 }
@@ -188,6 +215,9 @@ type builder struct {
 func (b *builder) build() {
 	b.add(event.TypeMember, string(b.creator), b.s.memberContent("join", b.creator, ""))
 	b.add(event.TypePowerLevels, "", b.powerLevels())
+	if b.alias != "" {
+		b.add(event.TypeCanonicalAlias, "", object("alias", b.alias))
+	}
 	joinRule, guests := "invite", "can_join"
 	if b.c.Preset == presetPublic {
 		joinRule, guests = "public", "forbidden"
@@ -204,7 +234,10 @@ func (b *builder) build() {
 		}
 		content := b.canonical(st.Content)
 		if b.err == nil {
-			b.err = b.s.checkState(st.Type, st.Key, content)
+			b.err = b.s.checkState(b.creator, st.Type, st.Key, content)
+		}
+		if b.err == nil && st.Type == event.TypeCanonicalAlias && st.Key == "" {
+			b.err = b.checkCanonical(content)
 		}
 		b.add(st.Type, st.Key, content)
 	}
@@ -222,6 +255,17 @@ func (b *builder) build() {
 		}
 		b.add(event.TypeMember, string(u), content)
 	}
+}
+
+// checkCanonical refuses aliases in the initial state that will not stand for the room.
+func (b *builder) checkCanonical(content event.Object) error {
+	all, err := parseCanonical(content)
+	for _, a := range all {
+		if a != string(b.alias) {
+			return badAlias(a)
+		}
+	}
+	return err
 }
 
 func (b *builder) add(typ, key string, content event.Object) {
@@ -286,6 +330,6 @@ func (b *builder) powerLevels() event.Object {
 }
 
 // object is {"key":"value"}.
-func object(key, value string) event.Object {
+func object[T ~string](key string, value T) event.Object {
 	return event.Object("{}").With(key, event.AppendString(nil, value))
 }

@@ -72,14 +72,8 @@ func (s *Service) voucher(v *View, rows kv.Reader, user id.UserID) (id.UserID, e
 	case roomstate.Join, roomstate.Invite, roomstate.Ban:
 		return "", nil
 	}
-	rules, opened := v.Rules(), false
-	for _, other := range rules.AllowedRooms() {
-		if o, ok := Open(rows, other); ok && o.IsJoined(user) {
-			opened = true
-			break
-		}
-	}
-	if !opened {
+	rules := v.Rules()
+	if !opens(rows, rules, user) {
 		return "", errs.New("room.Join", errs.Forbidden, "", "the room is open to the invited and to members of certain rooms only")
 	}
 	for _, c := range rules.Creators() {
@@ -113,9 +107,9 @@ func (s *Service) Forget(ctx context.Context, by By, room id.RoomID) error {
 	return err
 }
 
-// Invite asks target to come. Errors: Forbidden; NotFound if there is no such user.
+// Invite asks target to come. Errors: Forbidden, with InviteBlocked if the user does not want that; NotFound if there is no such user.
 func (s *Service) Invite(ctx context.Context, by By, room id.RoomID, target id.UserID, reason string) error {
-	if err := s.known(target); err != nil {
+	if err := s.invitable(by.User, target); err != nil {
 		return err
 	}
 	return s.act(ctx, by, room, target, actInvite, s.memberContent("invite", target, reason))

@@ -58,7 +58,7 @@ type Reading struct {
 // Receipts says how far the user has read. It returns when this is durable, which it becomes together with the receipts of others.
 // A receipt for an earlier event than the last changes nothing.
 //
-// Errors: Invalid; Forbidden; NotFound if the room has no such event; Unavailable.
+// Errors: Invalid, also for an event that is not in the thread; Forbidden; NotFound if the room has no such event; Unavailable.
 func (s *Service) Receipts(ctx context.Context, user id.UserID, room id.RoomID, readings ...Reading) error {
 	const op = "room.Receipts"
 	v, ok := Open(s.cfg.Replica.Rows(), room)
@@ -73,9 +73,14 @@ func (s *Service) Receipts(ctx context.Context, user id.UserID, room id.RoomID, 
 		if len(r.Thread) > id.MaxLen {
 			return errs.New(op, errs.Invalid, errs.InvalidParam, "a thread id has at most %d bytes", id.MaxLen)
 		}
-		if places[i], ok = v.PlaceOf(r.Event); !ok {
+		e, ok := v.Event(r.Event)
+		if !ok {
 			return errs.New(op, errs.NotFound, "", "the room has no such event")
 		}
+		if !v.readIn(r.Thread, e.Event) {
+			return errs.New(op, errs.Invalid, errs.InvalidParam, "the event is not in the thread %s", r.Thread)
+		}
+		places[i] = e.Place
 	}
 	batches := make([]*receiptBatch, len(readings))
 	for i, r := range readings {

@@ -105,7 +105,6 @@ func TestCreateRefused(t *testing.T) {
 		"version":          {Creation{Version: "1"}, errs.Unsupported, errs.UnsupportedVersion},
 		"preset":           {Creation{Preset: "mine"}, errs.Invalid, errs.InvalidParam},
 		"visibility":       {Creation{Visibility: "dim"}, errs.Invalid, errs.InvalidParam},
-		"alias":            {Creation{Alias: "x"}, errs.Unsupported, ""},
 		"3pid":             {Creation{Invite3PID: []json.RawMessage{raw("{}")}}, errs.Unsupported, ""},
 		"malformed invite": {Creation{Invite: []id.UserID{"bob"}}, errs.Invalid, errs.InvalidParam},
 		"unknown invite":   {Creation{Invite: []id.UserID{"@nobody:h"}}, errs.NotFound, ""},

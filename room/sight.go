@@ -31,6 +31,12 @@ func (s Sight) Sees(p Place) bool {
 	return false
 }
 
+// seesAllFrom reports whether everything from p on is visible, and will be as long as nothing changes.
+func (s Sight) seesAllFrom(p Place) bool {
+	n := len(s.spans)
+	return n > 0 && s.spans[n-1].to == replica.Forever && !p.Before(s.spans[n-1].from)
+}
+
 // Nothing reports whether no event at all is visible.
 func (s Sight) Nothing() bool { return len(s.spans) == 0 }
 

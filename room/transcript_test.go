@@ -54,7 +54,7 @@ func TestTranscripts(t *testing.T) {
 
 func play(t *testing.T, text string) string {
 	now := clock.Func(func() time.Time { return time.UnixMilli(1_700_000_000_000) })
-	p := player{t: t, r: replicatest.New(t, replicatest.Options{Machines: []replica.Machine{Machine()}, Clock: now})}
+	p := player{t: t, r: replicatest.New(t, replicatest.Options{Machines: []replica.Machine{Machine()}, Clock: now, Rules: sinceRules})}
 	var out strings.Builder
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")

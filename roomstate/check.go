@@ -15,8 +15,8 @@ type Lookup func(typ, stateKey string) *event.Event
 //
 // Errors are of kind Forbidden and say which rule is broken, in words for the sender.
 //
-// Source: rooms/v10 to rooms/v12, "Authorisation rules". The numbers of rules in this package are those of versions 10 and
-// 11; from rule 2 on, version 12 has the next number.
+// Source: rooms/v6 to rooms/v12, "Authorisation rules". The numbers of rules in this package are those of versions 10 and
+// 11; from rule 2 on, version 12 has the next number, and older ones lack some.
 func (r *Rules) Check(d *event.Draft, state Lookup) error {
 	if err := r.check(d, state); err != nil {
 		err.Op = "roomstate.Check"
@@ -139,7 +139,7 @@ func AuthKeys(v event.RoomVersion, d *event.Draft) []Key {
 	case Join:
 		keys = append(keys, Key{event.TypeJoinRules, ""})
 		by, ok := d.Content.String("join_authorised_via_users_server")
-		if ok && by != string(d.Sender) && by != *d.StateKey {
+		if ok && v.Features().Restricted && by != string(d.Sender) && by != *d.StateKey {
 			keys = append(keys, Key{event.TypeMember, by})
 		}
 	case Invite:

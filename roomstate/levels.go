@@ -3,6 +3,8 @@ package roomstate
 import (
 	"maps"
 	"math"
+	"strconv"
+	"strings"
 
 	"bongsu/errs"
 	"bongsu/event"
@@ -63,8 +65,13 @@ func (l *levels) table(name string) *map[string]int64 {
 	return &l.users
 }
 
-// parseLevels reads the content of a power-levels event: integers only (rules 9.1 to 9.3, in version 12 10.1 to 10.3).
-func parseLevels(content event.Object) (levels, *errs.Error) {
+// parseLevels reads the content of a power-levels event: integers (rules 9.1 to 9.3, in version 12 10.1 to 10.3), and up to
+// version 9 strings of them.
+func parseLevels(v event.RoomVersion, content event.Object) (levels, *errs.Error) {
+	integer := event.Integer
+	if !v.Features().IntegerLevels {
+		integer = integerOrText
+	}
 	l := defaultLevels()
 	l.given = make(map[string]int64, len(named))
 	for _, name := range named {
@@ -72,7 +79,7 @@ func parseLevels(content event.Object) (levels, *errs.Error) {
 		if v == nil {
 			continue
 		}
-		n, ok := event.Integer(v)
+		n, ok := integer(v)
 		if !ok {
 			return l, forbid("the power level %s is not an integer", name)
 		}
@@ -88,7 +95,7 @@ func parseLevels(content event.Object) (levels, *errs.Error) {
 		}
 		table := make(map[string]int64)
 		for key, v := range event.Object(v).All() {
-			n, ok := event.Integer(v)
+			n, ok := integer(v)
 			if !ok {
 				return l, forbid("the power level of %q is not an integer", key)
 			}
@@ -102,6 +109,19 @@ func parseLevels(content event.Object) (levels, *errs.Error) {
 		}
 	}
 	return l, nil
+}
+
+// integerOrText reads an integer, or a string of one as early room versions allow it: white space around it, a sign, leading
+// zeros.
+//
+// Source: rooms/v6, "m.room.power_levels events accept values as strings".
+func integerOrText(v []byte) (int64, bool) {
+	s, ok := event.Text(v)
+	if !ok {
+		return event.Integer(v)
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	return n, err == nil && -event.MaxInt <= n && n <= event.MaxInt
 }
 
 // UserLevel is the power level of a user: Infinite for the creators of a room from version 12 on.
@@ -173,7 +193,7 @@ func (r *Rules) MayRedact(user, author id.UserID) bool {
 
 // checkLevels is the rule for power-levels events: 9, in version 12 10.
 func (r *Rules) checkLevels(d *event.Draft) *errs.Error {
-	next, err := parseLevels(d.Content)
+	next, err := parseLevels(r.version, d.Content)
 	if err != nil {
 		return err
 	}

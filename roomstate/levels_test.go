@@ -2,6 +2,7 @@ package roomstate
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"bongsu/errs"
@@ -93,6 +94,9 @@ func TestLevelsForm(t *testing.T) {
 				}{object{name: -5}, ""}
 			}
 			for name, c := range cases {
+				if strings.HasSuffix(name, "as text") && !v.Features().IntegerLevels {
+					c.words = "" // text that is an integer was allowed once
+				}
 				err := p.check(t, p.draft(t, event.TypePowerLevels, amy, ptr(""), c.c))
 				verdict(t, fmt.Sprintf("version %s, first %v: %s", v, first, name), err, c.words)
 			}
@@ -198,3 +202,27 @@ func TestNewRulesRefuses(t *testing.T) {
 }
 
 func second(_ *Rules, err error) error { return err }
+
+// TestLevelsAsText: up to version 9 a level may be the text of an integer, and counts as one.
+func TestLevelsAsText(t *testing.T) {
+	for _, v := range event.Versions() {
+		for text, want := range map[string]int64{"50": 50, " +7\t": 7, "-3": -3, "0007": 7} {
+			p := found(t, v, nil)
+			p.be(t, amy, Join)
+			d := p.draft(t, event.TypePowerLevels, amy, ptr(""), object{"users": powers{bob: text}, "invite": text})
+			if v.Features().IntegerLevels {
+				verdict(t, string(v), p.check(t, d), "not an integer")
+				continue
+			}
+			p.set(t, event.TypePowerLevels, object{"users": powers{bob: text}, "invite": text})
+			if r := p.rules(t); r.UserLevel(bob) != want || r.InviteLevel() != want {
+				t.Errorf("version %s: %q is %d and %d", v, text, r.UserLevel(bob), r.InviteLevel())
+			}
+		}
+		for _, text := range []string{"", "x", "1.5", "1e3", "0x10", "1_000", "9007199254740992", "--1", "1 2"} {
+			p := found(t, v, nil)
+			p.be(t, amy, Join)
+			verdict(t, string(v)+": "+text, p.check(t, p.draft(t, event.TypePowerLevels, amy, ptr(""), object{"kick": text})), "not an integer")
+		}
+	}
+}

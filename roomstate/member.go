@@ -52,7 +52,9 @@ func (r *Rules) checkMember(d *event.Draft, state Lookup) *errs.Error {
 	case Ban:
 		return r.checkBan(d.Sender, target, state)
 	case Knock:
-		return r.checkKnock(d.Sender, target, state)
+		if r.version.Features().Knocking {
+			return r.checkKnock(d.Sender, target, state)
+		}
 	}
 	return forbid("%q is not a membership", m) // 4.1, 4.8
 }
@@ -70,7 +72,7 @@ func (r *Rules) checkJoin(d *event.Draft, target id.UserID, state Lookup) *errs.
 		return forbid("you are banned from the room") // 4.3.3
 	}
 	here := m == Join || m == Invite
-	switch r.joinRule {
+	switch r.JoinRule() {
 	case JoinPublic:
 		return nil // 4.3.6
 	case JoinInvite, JoinKnock:
@@ -156,7 +158,7 @@ func (r *Rules) checkBan(sender, target id.UserID, state Lookup) *errs.Error {
 
 // checkKnock is rule 4.7.
 func (r *Rules) checkKnock(sender, target id.UserID, state Lookup) *errs.Error {
-	if r.joinRule != JoinKnock && r.joinRule != JoinKnockRestricted {
+	if rule := r.JoinRule(); rule != JoinKnock && rule != JoinKnockRestricted {
 		return forbid("the room does not take knocks") // 4.7.1
 	}
 	if sender != target {

@@ -1,4 +1,4 @@
-// Package roomstate decides what may happen in a room: the authorisation rules of room versions 10 to 12, with power
+// Package roomstate decides what may happen in a room: the authorisation rules of room versions 6 to 12, with power
 // levels and memberships.
 //
 // Invariant: the verdict on an event depends on the room's create, power-levels and join-rules events, the event, and the
@@ -62,7 +62,7 @@ func NewRules(v event.RoomVersion, create, powerLevels, joinRules *event.Event) 
 	}
 	if powerLevels != nil {
 		r.hasPower = true
-		if r.power, err = parseLevels(powerLevels.Content); err != nil {
+		if r.power, err = parseLevels(v, powerLevels.Content); err != nil {
 			return nil, errs.New(op, errs.Invalid, errs.BadJSON, "%s", err.Message)
 		}
 	}
@@ -129,8 +129,29 @@ func (r *Rules) Version() event.RoomVersion { return r.version }
 // Creators of the room: one up to version 11, from 12 on also additional_creators. The caller must not change the slice.
 func (r *Rules) Creators() []id.UserID { return r.creators }
 
-// JoinRule of the room; "invite" if it has no join-rules event.
-func (r *Rules) JoinRule() string { return r.joinRule }
+// JoinRule of the room; "invite" if it has no join-rules event, and "private", which lets nobody join, in place of one that its version
+// does not have.
+func (r *Rules) JoinRule() string {
+	if !HasJoinRule(r.version, r.joinRule) {
+		return JoinPrivate
+	}
+	return r.joinRule
+}
+
+// HasJoinRule reports whether rooms of version v know the join rule.
+func HasJoinRule(v event.RoomVersion, rule string) bool {
+	switch f := v.Features(); rule {
+	case JoinPublic, JoinInvite, JoinPrivate:
+		return true
+	case JoinKnock:
+		return f.Knocking
+	case JoinRestricted:
+		return f.Restricted
+	case JoinKnockRestricted:
+		return f.KnockRestricted
+	}
+	return false
+}
 
 // AllowedRooms are the rooms whose members may join under the rules "restricted" and "knock_restricted". The caller must
 // not change the slice.

@@ -32,11 +32,11 @@ func (a Accounts) Routes() []Route {
 		{Op: "getLoginFlows", Method: "GET", Path: v3 + "/login", Auth: None, Static: true, Handle: a.getLoginFlows},
 		{Op: "login", Method: "POST", Path: v3 + "/login", Auth: None, Limit: LimitLogin, Deadline: passwordPatience, Handle: a.login},
 		{Op: "logout", Method: "POST", Path: v3 + "/logout", Handle: a.logout},
-		{Op: "logoutAll", Method: "POST", Path: v3 + "/logout/all", Handle: a.logoutAll},
+		{Op: "logout_all", Method: "POST", Path: v3 + "/logout/all", Handle: a.logoutAll},
 		{Op: "getTokenOwner", Method: "GET", Path: v3 + "/account/whoami", Static: true, Handle: a.getTokenOwner},
 		{Op: "changePassword", Method: "POST", Path: v3 + "/account/password", Handle: a.changePassword},
 		{Op: "deactivateAccount", Method: "POST", Path: v3 + "/account/deactivate", Handle: a.deactivateAccount},
-	}, a.deviceRoutes(), a.profileRoutes(), a.dataRoutes(), a.pushRuleRoutes())
+	}, a.deviceRoutes(), a.profileRoutes(), a.dataRoutes(), a.tagRoutes(), a.pushRuleRoutes())
 }
 
 // loginReply is the answer of register and login.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 // accountAPI serves the endpoints of accounts over a replica in memory.
 type accountAPI struct {
 	*API
+	t        testing.TB
 	accounts Accounts
 	profiles *atomic.Int32 // how often a profile changed
 }
@@ -32,7 +34,7 @@ func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 		"keys.forget": {Apply: func(*replica.Tx, []byte) ([]byte, error) { return nil, nil }},
 	}}
 	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{account.Machine(), keys}})
-	aa := &accountAPI{profiles: new(atomic.Int32)}
+	aa := &accountAPI{t: t, profiles: new(atomic.Int32)}
 	aa.accounts = Accounts{Open: true, Service: account.New(account.Config{
 		Replica: r, Server: "example.org", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
 		ProfileChanged: func(context.Context, id.UserID) { aa.profiles.Add(1) },
@@ -48,6 +50,9 @@ func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 	aa.API = api
 	return aa
 }
+
+// ServeHTTP serves a request of a test.
+func (aa *accountAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) { judged(aa.t, aa.API, w, r) }
 
 // accountSessions is the Sessions of an account service.
 type accountSessions struct{ *account.Service }

@@ -45,6 +45,7 @@ func (s *fakeSite) CatchUp(context.Context) error {
 
 type testAPI struct {
 	*API
+	t    testing.TB
 	site *fakeSite
 	log  *bytes.Buffer
 	reg  *prometheus.Registry
@@ -53,7 +54,7 @@ type testAPI struct {
 func newTestAPI(t testing.TB, change func(*Config), routes ...Route) *testAPI {
 	t.Helper()
 	amy := map[string]Session{"amys": {User: "@amy:example.org", Device: "PHONE"}}
-	ta := &testAPI{site: &fakeSite{tokens: amy}, log: &bytes.Buffer{}, reg: prometheus.NewRegistry()}
+	ta := &testAPI{t: t, site: &fakeSite{tokens: amy}, log: &bytes.Buffer{}, reg: prometheus.NewRegistry()}
 	cfg := Config{
 		Sessions: ta.site, Fresh: ta.site, Registry: ta.reg,
 		Log: slog.New(slog.NewTextHandler(ta.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -68,6 +69,9 @@ func newTestAPI(t testing.TB, change func(*Config), routes ...Route) *testAPI {
 	ta.API = api
 	return ta
 }
+
+// ServeHTTP serves a request of a test.
+func (ta *testAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) { judged(ta.t, ta.API, w, r) }
 
 // call sends a request as amy; path is put into the request line as it is.
 func (ta *testAPI) call(t testing.TB, method, path, body string) *httptest.ResponseRecorder {

@@ -169,7 +169,7 @@ func (c *cluster) call(i int, token, method, path, body string) *httptest.Respon
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	w := httptest.NewRecorder()
-	c.sites[i].ServeHTTP(w, r)
+	judged(c.t, c.sites[i].API, w, r)
 	return w
 }
 

@@ -34,6 +34,8 @@ var errorTable = [...]errorRow{
 	{errs.Invalid, errs.InvalidSignature, 400, "M_INVALID_SIGNATURE"},
 	{errs.Invalid, errs.KeyTooLarge, 400, "M_KEY_TOO_LARGE"},
 	{errs.Invalid, errs.ProfileTooLarge, 400, "M_PROFILE_TOO_LARGE"},
+	{errs.Invalid, errs.BadRelation, 400, "M_UNKNOWN"},
+	{errs.Invalid, errs.DuplicateAnnotation, 400, "M_DUPLICATE_ANNOTATION"},
 	{errs.Invalid, errs.Expired, 400, "M_UNKNOWN"}, // 400, so that clients stop repeating it
 
 	// Not M_UNKNOWN_TOKEN: that makes a client wipe its keys, and must be said on purpose.
@@ -44,6 +46,7 @@ var errorTable = [...]errorRow{
 	{errs.Forbidden, "", 403, "M_FORBIDDEN"},
 	{errs.Forbidden, errs.UserDeactivated, 403, "M_USER_DEACTIVATED"},
 	{errs.Forbidden, errs.WrongBackup, 403, "M_WRONG_ROOM_KEYS_VERSION"},
+	{errs.Forbidden, errs.InviteBlocked, 403, "M_INVITE_BLOCKED"},
 	{errs.Forbidden, errs.ServerControlled, 405, "M_BAD_JSON"}, // as setAccountData says
 
 	{errs.NotFound, "", 404, "M_NOT_FOUND"},

@@ -44,7 +44,7 @@ func newKeysAPI(t *testing.T) (*testAPI, *replica.Replica, <-chan struct{}) {
 			if string(auth) == `{"password":"right"}` {
 				return nil, nil
 			}
-			return Reply{Status: 401, Body: map[string]string{"session": "x"}}, nil
+			return Reply{Status: 401, Body: json.RawMessage(`{"flows":[{"stages":["m.login.password"]}],"session":"x"}`)}, nil
 		}}
 	return newTestAPI(t, nil, h.Routes()...), r, arrived
 }
@@ -64,11 +64,12 @@ func TestKeysEndpoints(t *testing.T) {
 	}{
 		{"counts of nothing", "POST", "/keys/upload", `{}`, 200, "", `{"one_time_key_counts":{}}`},
 		{"device and one-time keys", "POST", "/keys/upload",
-			`{"device_keys":` + deviceKeys + `,"one_time_keys":{"sc:1":{"key":"k"}},"fallback_keys":{"sc:f":{"key":"f"}}}`,
+			`{"device_keys":` + deviceKeys + `,"one_time_keys":{"sc:1":{"key":"k","signatures":{}}},"fallback_keys":{"sc:f":{"key":"f","signatures":{}}}}`,
 			200, "", `{"one_time_key_counts":{"sc":1}}`},
-		{"the same key with another value", "POST", "/keys/upload", `{"one_time_keys":{"sc:1":{"key":"other"}}}`, 400, "M_INVALID_PARAM", ""},
+		{"the same key with another value", "POST", "/keys/upload", `{"one_time_keys":{"sc:1":{"key":"other","signatures":{}}}}`, 400, "M_INVALID_PARAM", ""},
 		{"keys of another device", "POST", "/keys/upload", `{"device_keys":` + strings.Replace(deviceKeys, "PHONE", "X", 1) + `}`,
 			400, "M_INVALID_PARAM", ""},
+		{"a key without signatures", "POST", "/keys/upload", `{"one_time_keys":{"sc:3":{"key":"k"}}}`, 400, "M_BAD_JSON", ""},
 		{"wrong types", "POST", "/keys/upload", `{"one_time_keys":[]}`, 400, "M_BAD_JSON", ""},
 		{"a fraction", "POST", "/keys/upload", `{"one_time_keys":{"sc:2":{"key":"k","n":0.5}}}`, 400, "M_BAD_JSON", ""},
 		{"no JSON", "POST", "/keys/upload", `{`, 400, "M_NOT_JSON", ""},
@@ -79,9 +80,9 @@ func TestKeysEndpoints(t *testing.T) {
 		{"query of nothing", "POST", "/keys/query", `{}`, 400, "M_MISSING_PARAM", ""},
 		{"query of no user id", "POST", "/keys/query", `{"device_keys":{"amy":[]}}`, 400, "M_INVALID_PARAM", ""},
 		{"claim", "POST", "/keys/claim", `{"one_time_keys":{"@amy:example.org":{"PHONE":"sc","GONE":"sc"}}}`, 200, "",
-			`{"failures":{},"one_time_keys":{"@amy:example.org":{"PHONE":{"sc:1":{"key":"k"}}}}}`},
+			`{"failures":{},"one_time_keys":{"@amy:example.org":{"PHONE":{"sc:1":{"key":"k","signatures":{}}}}}}`},
 		{"claim of the fallback key", "POST", "/keys/claim", `{"one_time_keys":{"@amy:example.org":{"PHONE":"sc"}}}`, 200, "",
-			`{"failures":{},"one_time_keys":{"@amy:example.org":{"PHONE":{"sc:f":{"key":"f"}}}}}`},
+			`{"failures":{},"one_time_keys":{"@amy:example.org":{"PHONE":{"sc:f":{"key":"f","signatures":{}}}}}}`},
 		{"claim of nothing", "POST", "/keys/claim", `{}`, 400, "M_MISSING_PARAM", ""},
 		{"changes", "GET", "/keys/changes?from=s1&to=s2", "", 200, "", `{"changed":["@amy:example.org"],"left":[]}`},
 		{"changes since nothing", "GET", "/keys/changes?to=s2", "", 400, "M_MISSING_PARAM", ""},
@@ -89,7 +90,7 @@ func TestKeysEndpoints(t *testing.T) {
 		{"no master key", "POST", "/keys/device_signing/upload", `{}`, 400, "M_MISSING_PARAM", ""},
 		{"first master key", "POST", "/keys/device_signing/upload", `{"master_key":` + master + `}`, 200, "", `{}`},
 		{"same master key", "POST", "/keys/device_signing/upload", `{"master_key":` + master + `}`, 200, "", `{}`},
-		{"another master key", "POST", "/keys/device_signing/upload", `{"master_key":` + other + `}`, 401, "", `{"session":"x"}`},
+		{"another master key", "POST", "/keys/device_signing/upload", `{"master_key":` + other + `}`, 401, "", `{"flows":[{"stages":["m.login.password"]}],"session":"x"}`},
 		{"another, confirmed", "POST", "/keys/device_signing/upload", `{"auth":{"password":"right"},"master_key":` + other + `}`, 200, "", `{}`},
 		{"unsigned self-signing key", "POST", "/keys/device_signing/upload",
 			`{"self_signing_key":` + strings.Replace(master, `"master"`, `"self_signing"`, 1) + `}`, 400, "M_INVALID_SIGNATURE", ""},

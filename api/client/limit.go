@@ -22,6 +22,9 @@ const (
 	LimitAccount  Limit = "account"
 	LimitRegister Limit = "register"
 	LimitSend     Limit = "send"
+
+	LimitDirectory Limit = "directory"
+	LimitReport    Limit = "report"
 )
 
 // Rate is a token bucket.
@@ -37,7 +40,10 @@ type Limits struct {
 	Account  Rate // logins of one account, by anybody; default 1 in 2 seconds, 20 at once
 	Register Rate // by address; default 1 a second, 50 at once
 	Send     Rate // writes to rooms, by user; default 50 a second, 500 at once
-	MaxKeys  int  // buckets kept; the longest unused is forgotten; default 100,000, about 250 bytes each
+	// Looking for rooms, by user or address; default 10 a second, 100 at once.
+	Directory Rate
+	Report    Rate // reports to the operator, by user; default 1 in 10 seconds, 20 at once
+	MaxKeys   int  // buckets kept; the longest unused is forgotten; default 100,000, about 250 bytes each
 }
 
 func (r Rate) or(def Rate) Rate {
@@ -79,6 +85,9 @@ func newLimiter(l Limits, c clock.Clock) *limiter {
 			LimitAccount:  l.Account.or(Rate{0.5, 20}),
 			LimitRegister: l.Register.or(Rate{1, 50}),
 			LimitSend:     l.Send.or(Rate{50, 500}),
+
+			LimitDirectory: l.Directory.or(Rate{10, 100}),
+			LimitReport:    l.Report.or(Rate{0.1, 20}),
 		}
 	}
 	return lim

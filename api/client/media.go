@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"bongsu/errs"
 	"bongsu/id"
@@ -117,7 +118,17 @@ func (m Media) getConfig(context.Context, *Request) (any, error) {
 	}{m.MaxUpload}, nil
 }
 
+// checkWait looks at how long the client would wait for a file that is not uploaded yet. It is told at once: who waits here for
+// another person's upload holds a place, and asks again anyway.
+func checkWait(rq *Request) error {
+	_, err := rq.QueryMillis("timeout_ms", 0, time.Minute)
+	return err
+}
+
 func (m Media) getContent(ctx context.Context, rq *Request) (any, error) {
+	if err := checkWait(rq); err != nil {
+		return nil, err
+	}
 	server, mediaID := mxc(rq)
 	f, err := m.Service.Open(ctx, server, mediaID)
 	if err != nil {
@@ -142,8 +153,18 @@ func stream(f *media.File, name string) Stream {
 }
 
 func (m Media) getContentThumbnail(ctx context.Context, rq *Request) (any, error) {
+	if err := checkWait(rq); err != nil {
+		return nil, err
+	}
 	var size media.Size
 	for name, to := range map[string]*int{"width": &size.Width, "height": &size.Height} {
+		given, err := rq.Query(name)
+		if err != nil {
+			return nil, err
+		}
+		if given == "" {
+			return nil, missing(name)
+		}
 		n, err := rq.QueryInt(name, 0)
 		if err != nil {
 			return nil, err

@@ -239,7 +239,9 @@ func TestThumbnailEndpoint(t *testing.T) {
 			t.Errorf("headers %v", h)
 		}
 	}
-	if w := ta.do(newRequest(t, "GET", "/_matrix/media/v3/download/"+mxc, "")); w.Code != 200 || w.Body.Len() != buf.Len() {
-		t.Errorf("the old endpoint, opened: %d", w.Code)
+	for _, path := range []string{mxc, mxc + "/y.png"} {
+		if w := ta.do(newRequest(t, "GET", "/_matrix/media/v3/download/"+path, "")); w.Code != 200 || w.Body.Len() != buf.Len() {
+			t.Errorf("the old endpoint, opened: %d", w.Code)
+		}
 	}
 }

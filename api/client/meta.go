@@ -22,7 +22,7 @@ type Meta struct {
 	SiteState func(site string) string
 	Signer    crypto.Signer // Ed25519, the same at all sites: signs the list of sites; nil: it is not signed
 
-	RoomVersions   map[string]string // version to "stable" or "unstable"; default 10, 11 and 12, stable
+	RoomVersions   map[string]string // version to "stable" or "unstable"; default 6 to 12, stable
 	DefaultVersion string            // of new rooms; default "12"
 	Unstable       map[string]bool   // unstable_features of /versions
 
@@ -43,13 +43,16 @@ var specVersions = []string{
 // Routes are the endpoints about the server itself.
 func (m Meta) Routes() []Route {
 	if m.RoomVersions == nil {
-		m.RoomVersions = map[string]string{"10": "stable", "11": "stable", "12": "stable"}
+		m.RoomVersions = map[string]string{}
+		for _, v := range event.Versions() {
+			m.RoomVersions[string(v)] = "stable"
+		}
 	}
 	if m.DefaultVersion == "" {
 		m.DefaultVersion = "12"
 	}
 	if m.Unstable == nil {
-		m.Unstable = map[string]bool{}
+		m.Unstable = map[string]bool{msc4140: true}
 	}
 	m.signed = sync.OnceValues(m.signSites)
 	return []Route{

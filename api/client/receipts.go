@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 
 	"bongsu/errs"
 	"bongsu/event"
@@ -72,6 +73,11 @@ func (a Rooms) setReadMarker(ctx context.Context, r *Request) (any, error) {
 			readings = append(readings, room.Reading{Type: m.typ, Event: e})
 		}
 	}
+	if marker != "" { // before anything is written
+		if _, err := a.marks(r, marker); err != nil {
+			return nil, err
+		}
+	}
 	if len(readings) > 0 {
 		if err := a.Rooms.Receipts(ctx, r.User(), in, readings...); err != nil {
 			return nil, errs.Wrap("api.setReadMarker", err)
@@ -83,17 +89,36 @@ func (a Rooms) setReadMarker(ctx context.Context, r *Request) (any, error) {
 	return nil, a.setFullyRead(ctx, r, in, marker)
 }
 
-// setFullyRead moves the marker, for members of the room.
-func (a Rooms) setFullyRead(ctx context.Context, r *Request, in id.RoomID, e id.EventID) error {
+// marks is where an event is that the marker shall stand at, for members of the room.
+func (a Rooms) marks(r *Request, e id.EventID) (room.Place, error) {
 	v, err := a.read(r)
+	if err != nil {
+		return room.Place{}, err
+	}
+	defer v.close()
+	if !v.IsJoined(v.user) {
+		return room.Place{}, notIn()
+	}
+	p, ok := v.PlaceOf(e)
+	if !ok {
+		return room.Place{}, errs.New("api.setFullyRead", errs.NotFound, "", "the room has no such event")
+	}
+	return p, nil
+}
+
+// setFullyRead moves the marker, which never goes back: two devices may be at different points.
+func (a Rooms) setFullyRead(ctx context.Context, r *Request, in id.RoomID, e id.EventID) error {
+	to, err := a.marks(r, e)
 	if err != nil {
 		return err
 	}
-	joined := v.IsJoined(v.user)
-	v.close()
-	if !joined {
-		return notIn()
-	}
-	content := append(event.AppendString([]byte(`{"event_id":`), e), '}')
-	return errs.Wrap("api.setFullyRead", a.Account.SetData(ctx, r.User(), in, fullyRead, content))
+	moved := append(event.AppendString([]byte(`{"event_id":`), e), '}')
+	err = a.Account.EditData(ctx, r.User(), in, fullyRead, func(old json.RawMessage) (json.RawMessage, error) {
+		was, _ := event.Object(old).String("event_id")
+		if at, err := a.marks(r, id.EventID(was)); err == nil && !at.Before(to) {
+			return old, nil
+		}
+		return moved, nil
+	})
+	return errs.Wrap("api.setFullyRead", err)
 }

@@ -61,6 +61,9 @@ func (a Rooms) sendMessage(ctx context.Context, r *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if res, ok, err := a.delay(ctx, r, in, room.Later{Type: r.Path("eventType"), Txn: r.Path("txnId"), Content: body}); ok {
+		return res, err
+	}
 	e, err := a.Rooms.Send(ctx, by(r), in, r.Path("eventType"), r.Path("txnId"), body)
 	if err != nil {
 		return nil, errs.Wrap("api.sendMessage", err)
@@ -97,7 +100,11 @@ func (a Rooms) setRoomStateWithKey(ctx context.Context, r *Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	e, err := a.Rooms.SendState(ctx, by(r), in, r.Path("eventType"), r.Path("stateKey"), body)
+	key := r.Path("stateKey")
+	if res, ok, err := a.delay(ctx, r, in, room.Later{Type: r.Path("eventType"), Key: &key, Content: body}); ok {
+		return res, err
+	}
+	e, err := a.Rooms.SendState(ctx, by(r), in, r.Path("eventType"), key, body)
 	if err != nil {
 		return nil, errs.Wrap("api.setRoomStateWithKey", err)
 	}
@@ -157,10 +164,14 @@ func (a Rooms) getOneRoomEvent(_ context.Context, r *Request) (any, error) {
 		return nil, err
 	}
 	s, ok := v.Event(e)
-	if !ok || !v.Sight(v.user).Sees(s.Place) {
-		return nil, errs.New("api.getOneRoomEvent", errs.NotFound, "", "there is no such event, or you may not see it")
+	if !ok || !v.look().Sees(s.Place) {
+		return nil, notSeen(r)
 	}
 	return Raw(v.AppendClient(nil, s, v.to)), nil
+}
+
+func notSeen(r *Request) error {
+	return errs.New("api."+r.Op(), errs.NotFound, "", "there is no such event, or you may not see it")
 }
 
 // maxPage is the most events of an answer, whatever limit says.
@@ -180,7 +191,7 @@ func (a Rooms) getRoomEvents(ctx context.Context, r *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q.Sight = v.Sight(v.user); q.Sight.Nothing() {
+	if q.Sight = v.look(); q.Sight.Nothing() {
 		return nil, notIn()
 	}
 	p := v.Page(q)
@@ -215,34 +226,35 @@ func hidden() error {
 	return errs.New("api.getRoomEvents", errs.Forbidden, "", "you may not see all of this page")
 }
 
-// members adds the member events of the senders, as they were at the last event: what came later the user may not be allowed to see.
-func (c *chunk) members(v *reading, events []room.Stored) {
+// members adds the member events of the senders as they were at the last of the events.
+func (c *chunk) members(v *reading, events ...[]room.Stored) {
+	all := slices.Concat(events...)
 	var last room.Place
-	for _, s := range events {
+	for _, s := range all {
 		if last.Before(s.Place) {
 			last = s.Place
 		}
 	}
 	seen := map[id.UserID]bool{}
-	for _, s := range events {
+	for _, s := range all {
 		if seen[s.Sender] {
 			continue
 		}
 		seen[s.Sender] = true
-		if m, ok := v.StateRowAt(last, event.TypeMember, string(s.Sender)); ok {
-			c.add(v, v.Load(m))
+		if row, ok := v.StateRowAt(last, event.TypeMember, string(s.Sender)); ok {
+			c.add(v, v.Load(row))
 		}
 	}
 }
 
 func (a Rooms) pageQuery(r *Request, v *reading) (q room.PageQuery, f *filter.Events, err error) {
 	bad := func(err error) (room.PageQuery, *filter.Events, error) { return room.PageQuery{}, nil, err }
+	if err := r.needs("dir"); err != nil {
+		return bad(err)
+	}
 	dir, err := r.QueryOneOf("dir", "", "b", "f")
 	if err != nil {
 		return bad(err)
-	}
-	if dir == "" {
-		return bad(errs.New("api.getRoomEvents", errs.Invalid, errs.MissingParam, "dir is missing"))
 	}
 	q.Back = dir == "b"
 	if f, err = queryFilter(r); err != nil {
@@ -252,22 +264,13 @@ func (a Rooms) pageQuery(r *Request, v *reading) (q room.PageQuery, f *filter.Ev
 		return bad(err)
 	}
 	q.Limit = max(q.Limit, 1) // a page without events would never end
-	q.Wanted = wanted(f, v.ID)
+	q.Wanted = v.heard(v.wanted(f))
 	if q.Back {
 		q.From = v.LastEvent
 	} else {
 		q.To = replica.Forever
 	}
-	for name, p := range map[string]*room.Place{"from": &q.From, "to": &q.To} {
-		token, err := r.Query(name)
-		if err == nil && token != "" {
-			*p, err = a.place(token, v.ID)
-		}
-		if err != nil {
-			return bad(err)
-		}
-	}
-	return q, f, nil
+	return q, f, a.bounds(r, v, &q)
 }
 
 // getEventContext shows an event with what stands around it. Specification: "Event Context".
@@ -289,9 +292,9 @@ func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	around, ok := v.Around(e, limit, v.Sight(v.user), wanted(f, v.ID))
+	around, ok := v.Around(e, limit, v.look(), v.heard(v.wanted(f)))
 	if !ok {
-		return nil, errs.New("api.getEventContext", errs.NotFound, "", "there is no such event, or you may not see it")
+		return nil, notSeen(r)
 	}
 	if (around.Before.Hidden || around.After.Hidden) && !r.caughtUp {
 		return nil, hidden()
@@ -317,8 +320,11 @@ func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
 		senders[s.Sender] = true
 	}
 	for row := range v.StateAt(last) {
-		if !f.LazyMembers || row.Type != event.TypeMember || senders[id.UserID(row.Key)] {
-			out.add(v, v.Load(row))
+		if f.LazyMembers && row.Type == event.TypeMember && !senders[id.UserID(row.Key)] {
+			continue
+		}
+		if s := v.Load(row); f.Passes(s.Event) {
+			out.add(v, s)
 		}
 	}
 	return out.end("]}"), nil
@@ -332,11 +338,15 @@ func queryFilter(r *Request) (*filter.Events, error) {
 	return filter.ParseEvents([]byte(text))
 }
 
-// wanted is the filter for the events of one room; nil if all pass.
-func wanted(f *filter.Events, in id.RoomID) func(*event.Event) bool {
+// wanted is the filter for the events of the room; nil if all pass.
+func (v *reading) wanted(f *filter.Events) func(*event.Event) bool {
 	switch {
-	case !f.Room(in):
+	case !f.Room(v.ID):
 		return func(*event.Event) bool { return false }
+	case len(f.RelatedByTypes)+len(f.RelatedBySenders) > 0:
+		return func(ev *event.Event) bool {
+			return f.Passes(ev) && v.RelatedBy(ev.ID, f.RelatedByTypes, f.RelatedBySenders)
+		}
 	case f.All():
 		return nil
 	}

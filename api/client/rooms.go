@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"bongsu/account"
@@ -16,6 +17,7 @@ import (
 type Rooms struct {
 	Rooms   *room.Service    // required
 	Account *account.Service // keeps the m.fully_read marker; required
+	People  People           // whom users find in the directory of users; default PeopleMet
 	// SyncPlace is the place, in a room's partition, of a token from /sync, which may stand where a page token may.
 	// Nil: such tokens are malformed.
 	SyncPlace func(token string, r id.RoomID) (room.Place, error)
@@ -23,8 +25,8 @@ type Rooms struct {
 
 // Routes are the endpoints about rooms.
 func (a Rooms) Routes() []Route {
-	const v3, in = "/_matrix/client/v3/", "/_matrix/client/v3/rooms/{roomId}/"
-	return []Route{
+	const v3, in, v1 = "/_matrix/client/v3/", "/_matrix/client/v3/rooms/{roomId}/", "/_matrix/client/v1/rooms/{roomId}/"
+	return slices.Concat(a.directoryRoutes(), a.spaceRoutes(), a.upgradeRoutes(), a.delayedRoutes(), []Route{
 		{Op: "createRoom", Class: Text, Method: "POST", Path: v3 + "createRoom", Limit: LimitSend, Handle: a.createRoom},
 		{Op: "joinRoom", Class: Text, Method: "POST", Path: v3 + "join/{roomIdOrAlias}", Limit: LimitSend, Handle: a.joinRoom},
 		{Op: "knockRoom", Class: Text, Method: "POST", Path: v3 + "knock/{roomIdOrAlias}", Limit: LimitSend, Handle: a.knockRoom},
@@ -39,6 +41,8 @@ func (a Rooms) Routes() []Route {
 		{Op: "getJoinedMembersByRoom", Class: Reading, Method: "GET", Path: in + "joined_members", Handle: a.getJoinedMembers},
 		{Op: "getMembersByRoom", Class: Reading, Method: "GET", Path: in + "members", Handle: a.getMembers},
 
+		{Op: "searchUserDirectory", Class: Reading, Method: "POST", Path: v3 + "user_directory/search", Local: true, Limit: LimitSend, Handle: a.searchUserDirectory},
+
 		{Op: "getRoomState", Class: Reading, Method: "GET", Path: in + "state", Handle: a.getRoomState},
 		{Op: "getRoomStateWithKey", Class: Reading, Method: "GET", Path: in + "state/{eventType}/{stateKey}",
 			Also: []string{in + "state/{eventType}", in + "state/{eventType}/{$}"}, Handle: a.getRoomStateWithKey},
@@ -50,9 +54,16 @@ func (a Rooms) Routes() []Route {
 		{Op: "getOneRoomEvent", Class: Reading, Method: "GET", Path: in + "event/{eventId}", Handle: a.getOneRoomEvent},
 		{Op: "getEventContext", Class: Reading, Method: "GET", Path: in + "context/{eventId}", Handle: a.getEventContext},
 
+		{Op: "getRelatingEvents", Class: Reading, Method: "GET", Path: v1 + "relations/{eventId}", Handle: a.getRelatingEvents},
+		{Op: "getRelatingEventsWithRelType", Class: Reading, Method: "GET", Path: v1 + "relations/{eventId}/{relType}", Handle: a.getRelatingEvents},
+		{Op: "getRelatingEventsWithRelTypeAndEventType", Class: Reading, Method: "GET",
+			Path: v1 + "relations/{eventId}/{relType}/{eventType}", Handle: a.getRelatingEvents},
+		{Op: "getThreadRoots", Class: Reading, Method: "GET", Path: v1 + "threads", Handle: a.getThreadRoots},
+		{Op: "getEventByTimestamp", Class: Reading, Method: "GET", Path: v1 + "timestamp_to_event", Handle: a.getEventByTimestamp},
+
 		{Op: "postReceipt", Class: Receipts, Method: "POST", Path: in + "receipt/{receiptType}/{eventId}", Handle: a.postReceipt},
 		{Op: "setReadMarker", Class: Receipts, Method: "POST", Path: in + "read_markers", Handle: a.setReadMarker},
-	}
+	})
 }
 
 func by(r *Request) room.By { return room.By{User: r.User(), Device: r.Device()} }
@@ -102,22 +113,22 @@ func (a Rooms) joinRoomByID(ctx context.Context, r *Request) (any, error) {
 	return roomIDAnswer{in}, errs.Wrap("api.joinRoomById", a.Rooms.Join(ctx, by(r), in, why))
 }
 
-// roomOrAlias is the room that a path names, and the body's reason. There are no aliases yet, so one that is well formed leads
-// nowhere.
-func roomOrAlias(r *Request) (id.RoomID, string, error) {
+// roomOrAlias is the room that a path names by its id or an alias.
+func (a Rooms) roomOrAlias(r *Request) (id.RoomID, error) {
 	name := r.Path("roomIdOrAlias")
 	if !strings.HasPrefix(name, "#") {
-		in, err := id.ParseRoomID(name)
-		return withReason(r, in, err)
+		return id.ParseRoomID(name)
 	}
-	if _, err := id.ParseRoomAlias(name); err != nil {
-		return "", "", err
+	alias, err := id.ParseRoomAlias(name)
+	if err != nil {
+		return "", err
 	}
-	return "", "", errs.New("api.roomOrAlias", errs.NotFound, "", "there is no room with the alias %s", name)
+	return a.Rooms.Resolve(alias)
 }
 
 func (a Rooms) joinRoom(ctx context.Context, r *Request) (any, error) {
-	in, why, err := roomOrAlias(r)
+	in, err := a.roomOrAlias(r)
+	in, why, err := withReason(r, in, err)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +136,8 @@ func (a Rooms) joinRoom(ctx context.Context, r *Request) (any, error) {
 }
 
 func (a Rooms) knockRoom(ctx context.Context, r *Request) (any, error) {
-	in, why, err := roomOrAlias(r)
+	in, err := a.roomOrAlias(r)
+	in, why, err := withReason(r, in, err)
 	if err != nil {
 		return nil, err
 	}
@@ -215,6 +227,26 @@ type reading struct {
 	close func()
 }
 
+// look says that the answer shows events with what belongs to them: what relates to them, and what the user was in the room then. It
+// returns what the user may see.
+func (v *reading) look() room.Sight {
+	sight := v.Sight(v.user)
+	v.to.Sight, v.to.Membership = &sight, v.MembershipAt(v.user)
+	return sight
+}
+
+// heard is wanted without the messages of those whom the user ignores. What they do to the state is shown.
+//
+// Specification: "Ignoring Users".
+func (v *reading) heard(wanted func(*event.Event) bool) func(*event.Event) bool {
+	if len(v.to.Ignored) == 0 {
+		return wanted
+	}
+	return func(ev *event.Event) bool {
+		return (ev.StateKey != nil || !v.to.Ignored[ev.Sender]) && (wanted == nil || wanted(ev))
+	}
+}
+
 // read opens a room for reading. Whoever may see neither its state nor any event is told nothing, not even whether there is such a
 // room. The caller closes it.
 func (a Rooms) read(r *Request) (*reading, error) {
@@ -228,7 +260,8 @@ func (a Rooms) read(r *Request) (*reading, error) {
 		rows.Close()
 		return nil, notIn()
 	}
-	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now()}
+	ignored, _ := account.Ignored(rows, r.User())
+	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: ignored}
 	return &reading{View: v, user: r.User(), to: to, close: rows.Close}, nil
 }
 
@@ -280,8 +313,8 @@ func (a Rooms) getJoinedMembers(_ context.Context, r *Request) (any, error) {
 		return nil, notIn()
 	}
 	type profile struct {
-		DisplayName *string `json:"display_name"`
-		AvatarURL   *string `json:"avatar_url"`
+		DisplayName *string `json:"display_name,omitempty"`
+		AvatarURL   *string `json:"avatar_url,omitempty"`
 	}
 	out := struct {
 		Joined map[string]profile `json:"joined"`

@@ -22,14 +22,15 @@ import (
 // roomSite is the API with rooms over a real replica; amy, bob, cat and dan are logged in.
 type roomSite struct {
 	*testAPI
-	rooms *room.Service
-	rows  func() kv.Reader
+	rooms    *room.Service
+	accounts *account.Service
+	rows     func() kv.Reader
 }
 
 func newRoomSite(t testing.TB) *roomSite {
 	t.Helper()
-	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{room.Machine(), account.Machine()}})
-	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond,
+	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{room.Machine(), account.Machine()}})
+	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond, MayInvite: account.MayInvite,
 		Profile: func(_ kv.Reader, u id.UserID) (room.Profile, bool) {
 			return room.Profile{DisplayName: u.Localpart()}, !strings.HasPrefix(string(u), "@nobody")
 		}})
@@ -46,7 +47,7 @@ func newRoomSite(t testing.TB) *roomSite {
 			tokens[u] = Session{User: id.UserID("@" + u + ":h"), Device: id.DeviceID(strings.ToUpper(u))}
 		}
 		c.Sessions, c.Limits.Off = &fakeSite{tokens: tokens}, true
-	}, routes...), rooms: rooms, rows: r.Rows}
+	}, routes...), rooms: rooms, accounts: accounts, rows: r.Rows}
 	return s
 }
 
@@ -60,7 +61,10 @@ func (s *roomSite) as(t testing.TB, user, call, body string, in ...string) *http
 		plain, escaped = append(plain, name, v), append(escaped, name, url.PathEscape(v))
 	}
 	path, body = strings.NewReplacer(escaped...).Replace(path), strings.NewReplacer(plain...).Replace(body)
-	r := newRequest(t, method, "/_matrix/client/v3/"+path, body)
+	if !strings.HasPrefix(path, "v1/") && !strings.HasPrefix(path, "unstable/") {
+		path = "v3/" + path
+	}
+	r := newRequest(t, method, "/_matrix/client/"+path, body)
 	r.Header.Set("Authorization", "Bearer "+user)
 	return s.do(r)
 }
@@ -119,7 +123,6 @@ func TestRoomErrors(t *testing.T) {
 		{"amy", "POST createRoom", `{`, 400, "M_NOT_JSON"},
 		{"amy", "POST createRoom", ``, 400, "M_NOT_JSON"},
 		{"amy", "POST createRoom", `{"initial_state":[{"type":"m.room.power_levels","content":{"users":{"@amy:h":100}}}]}`, 400, "M_INVALID_ROOM_STATE"},
-		{"amy", "POST createRoom", `{"room_alias_name":"x"}`, 400, "M_UNKNOWN"},
 
 		{"bob", "POST rooms/$1/join", ``, 403, "M_FORBIDDEN"},
 		{"bob", "POST rooms/$1/join", `{"reason":1}`, 400, "M_BAD_JSON"},
@@ -195,11 +198,28 @@ func TestRoomErrors(t *testing.T) {
 		{"amy", "POST rooms/$1/receipt/m.read/$none", `{}`, 404, "M_NOT_FOUND"},
 		{"amy", "POST rooms/$1/read_markers", `{"m.read":"x"}`, 400, "M_INVALID_PARAM"},
 		{"amy", "POST rooms/$1/read_markers", ``, 400, "M_NOT_JSON"},
+		{"amy", "POST rooms/$1/read_markers", `{"m.fully_read":"$none"}`, 404, "M_NOT_FOUND"},
+		{"amy", "POST rooms/$1/receipt/m.fully_read/$none", `{}`, 404, "M_NOT_FOUND"},
+		{"amy", "POST rooms/$1/receipt/m.read/$2", `{"thread_id":"$elsewhere"}`, 400, "M_INVALID_PARAM"},
 	} {
 		t.Run(c.user+" "+c.call[:min(len(c.call), 60)]+" "+c.body[:min(len(c.body), 30)], func(t *testing.T) {
 			expect(t, s.as(t, c.user, c.call, c.body, in, e, open), c.status, c.errcode)
 		})
 	}
+}
+
+func TestKnock(t *testing.T) {
+	s := newRoomSite(t)
+	in := s.create(t, "amy", `{"initial_state":[{"type":"m.room.join_rules","state_key":"","content":{"join_rule":"knock"}}]}`)
+	if got := s.get(t, "bob", "POST knock/$1", `{"reason":"me too"}`, in)["room_id"]; got != in {
+		t.Error(got)
+	}
+	if got := s.get(t, "amy", "GET rooms/$1/state/m.room.member/@bob:h", "", in); got["membership"] != "knock" || got["reason"] != "me too" {
+		t.Error(got)
+	}
+	s.get(t, "amy", "POST rooms/$1/invite", `{"user_id":"@bob:h"}`, in)
+	s.get(t, "bob", "POST rooms/$1/join", "", in)
+	expect(t, s.as(t, "bob", "POST knock/$1", "", in), 403, "M_FORBIDDEN")
 }
 
 func TestRoomLife(t *testing.T) {
@@ -213,7 +233,7 @@ func TestRoomLife(t *testing.T) {
 		t.Error(got)
 	}
 	if got := fmt.Sprint(s.get(t, "bob", "GET rooms/$1/joined_members", "", in)); got !=
-		"map[joined:map[@amy:h:map[avatar_url:<nil> display_name:amy] @bob:h:map[avatar_url:<nil> display_name:bob]]]" {
+		"map[joined:map[@amy:h:map[display_name:amy] @bob:h:map[display_name:bob]]]" {
 		t.Error(got)
 	}
 	e := s.say(t, "amy", in, "1", "hello")
@@ -361,6 +381,24 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// TestBlockedInvites: whoever does not want invitations gets none, on any of the ways.
+func TestBlockedInvites(t *testing.T) {
+	s := newRoomSite(t)
+	if err := s.accounts.SetData(t.Context(), "@amy:h", "", "m.invite_permission_config", json.RawMessage(`{"default_action":"block"}`)); err != nil {
+		t.Fatal(err)
+	}
+	in := s.create(t, "bob", `{}`)
+	for _, c := range []struct{ call, body string }{
+		{"POST rooms/$1/invite", `{"user_id":"@amy:h"}`},
+		{"PUT rooms/$1/state/m.room.member/@amy:h", `{"membership":"invite"}`},
+		{"POST createRoom", `{"invite":["@amy:h"]}`},
+		{"POST createRoom", `{"initial_state":[{"type":"m.room.member","state_key":"@amy:h","content":{"membership":"invite"}}]}`},
+	} {
+		expect(t, s.as(t, "bob", c.call, c.body, in), 403, "M_INVITE_BLOCKED")
+	}
+	s.get(t, "bob", "POST rooms/$1/invite", `{"user_id":"@cat:h"}`, in)
+}
+
 func TestReadMarkers(t *testing.T) {
 	s := newRoomSite(t)
 	in := s.create(t, "amy", `{}`)
@@ -384,9 +422,12 @@ func TestReadMarkers(t *testing.T) {
 	if !ok || string(e.Content) != `{"event_id":"`+two+`"}` {
 		t.Errorf("%s", e.Content)
 	}
-	s.get(t, "amy", "POST rooms/$1/receipt/m.fully_read/$2", ``, in, one)
-	if e, _ := account.Data(s.rows(), "@amy:h", id.RoomID(in), "m.fully_read"); string(e.Content) != `{"event_id":"`+one+`"}` {
-		t.Errorf("%s", e.Content)
+	three := s.say(t, "amy", in, "3", "three")
+	for _, step := range []struct{ to, want, why string }{{one, two, "it does not go back"}, {three, three, "it goes on"}} {
+		s.get(t, "amy", "POST rooms/$1/receipt/m.fully_read/$2", ``, in, step.to)
+		if e, _ := account.Data(s.rows(), "@amy:h", id.RoomID(in), "m.fully_read"); string(e.Content) != `{"event_id":"`+step.want+`"}` {
+			t.Errorf("%s: %s", step.why, e.Content)
+		}
 	}
 }
 

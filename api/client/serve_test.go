@@ -292,7 +292,7 @@ func TestMeta(t *testing.T) {
 		"/.well-known/matrix/client":      `{"m.homeserver":{"base_url":"https://chat.example.org"}}`,
 		"/_bongsu/status":                 `{"applied":7}`,
 		"/health":                         `{"status":"ok"}`,
-		"/_matrix/client/v3/capabilities": `"m.room_versions":{"default":"12","available":{"10":"stable","11":"stable","12":"stable"}}`,
+		"/_matrix/client/v3/capabilities": `"m.room_versions":{"default":"12","available":{"10":"stable","11":"stable","12":"stable","6":"stable","7":"stable","8":"stable","9":"stable"}}`,
 		"/_matrix/client/versions":        `"v1.11"`,
 		"/metrics":                        `bongsu_api_request_seconds_bucket{op="getVersions"`,
 	} {

@@ -116,7 +116,7 @@ func TestSameThingAtAllSites(t *testing.T) {
 	})
 	t.Run("key", func(t *testing.T) {
 		ben := c.user(1, "ben", "BEN")
-		c.must(1, ben, "POST", "/keys/upload", `{"one_time_keys":{"signed_curve25519:A":{"key":"a"},"signed_curve25519:B":{"key":"b"},"signed_curve25519:C":{"key":"c"}}}`, nil)
+		c.must(1, ben, "POST", "/keys/upload", `{"one_time_keys":{"signed_curve25519:A":{"key":"a","signatures":{}},"signed_curve25519:B":{"key":"b","signatures":{}},"signed_curve25519:C":{"key":"c","signatures":{}}}}`, nil)
 		c.settled()
 		got := make([]string, len(siteNames))
 		everywhere(func(site int) {

@@ -11,20 +11,21 @@ import (
 	"bongsu/room"
 )
 
-// Sync are the endpoints that tell clients what is new, and who is typing.
+// Sync are the endpoints that tell clients what is new, who is typing, and who is there.
 type Sync struct {
-	Feed   *feed.Feed
-	Typing *ephemeral.Typing
-	Rows   kv.Reader // the newest rows
+	Feed     *feed.Feed
+	Typing   *ephemeral.Typing
+	Presence *ephemeral.Presence // nil: there is none, and everybody is offline
+	Rows     kv.Reader           // the newest rows
 }
 
 // Routes are the endpoints of syncing.
 func (s Sync) Routes() []Route {
 	const v3 = "/_matrix/client/v3/"
-	return []Route{
+	return append([]Route{
 		{Op: "sync", Class: Text, Method: "GET", Path: v3 + "sync", LongPoll: true, Handle: s.sync},
 		{Op: "setTyping", Class: Typing, Method: "PUT", Path: v3 + "rooms/{roomId}/typing/{userId}", Local: true, Handle: s.setTyping},
-	}
+	}, s.presenceRoutes()...)
 }
 
 func (s Sync) sync(ctx context.Context, r *Request) (any, error) {
@@ -39,13 +40,17 @@ func (s Sync) sync(ctx context.Context, r *Request) (any, error) {
 	if rq.FullState, err = r.QueryBool("full_state"); err != nil {
 		return nil, err
 	}
+	if rq.StateAfter, err = r.QueryBool("use_state_after"); err != nil {
+		return nil, err
+	}
 	if rq.Timeout, err = r.QueryMillis("timeout", 0, feed.MaxTimeout); err != nil {
 		return nil, err
 	}
-	// Presence is not offered; what a client says of its own is checked and goes nowhere.
-	if _, err = r.QueryOneOf("set_presence", "online", "online", "offline", "unavailable"); err != nil {
+	as, err := r.QueryOneOf("set_presence", "online", "online", "offline", "unavailable")
+	if err != nil {
 		return nil, err
 	}
+	rq.Presence = ephemeral.PresenceState(as)
 	out, err := s.Feed.Sync(ctx, rq)
 	if err != nil {
 		return nil, errs.Wrap("api.sync", err)
@@ -82,6 +87,9 @@ func (s Sync) setTyping(_ context.Context, r *Request) (any, error) {
 	v, ok := room.Open(s.Rows, in)
 	if !ok || !v.IsJoined(user) {
 		return nil, errs.New(op, errs.Forbidden, "", "you are not in the room")
+	}
+	if s.Presence != nil {
+		s.Presence.Active(user)
 	}
 	if !*body.Typing {
 		s.Typing.Stop(in, user)

@@ -33,14 +33,15 @@ func newSyncAPI(t *testing.T) *syncAPI {
 		t.Fatal(err)
 	}
 	j := mem.NewStore(4).Open(nil)
-	r, err := replica.Open(t.Context(), replica.Config{DB: db, Journal: j, Site: "site", Boot: 1,
+	r, err := replica.Open(t.Context(), replica.Config{DB: db, Journal: j, Site: "site", Boot: 1, Rules: 3,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sa := &syncAPI{}
 	typing := ephemeral.New(ephemeral.Config{Changed: func(in id.RoomID) { sa.feed.TypingChanged(in) }})
-	sa.feed = feed.New(feed.Config{Replica: r, Typing: typing, Site: "site", Boot: 1})
+	presence := ephemeral.NewPresence(ephemeral.PresenceConfig{Changed: func(u id.UserID) { sa.feed.PresenceChanged(u) }})
+	sa.feed = feed.New(feed.Config{Replica: r, Typing: typing, Presence: presence, Site: "site", Boot: 1})
 	if err := r.Start(t.Context(), sa.feed.Committed); err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +50,13 @@ func newSyncAPI(t *testing.T) *syncAPI {
 	accounts := account.New(account.Config{Replica: r, Server: "example.org"})
 	sa.testAPI = newTestAPI(t, nil, append(
 		Rooms{Rooms: rooms, Account: accounts, SyncPlace: sa.feed.Place}.Routes(),
-		Sync{Feed: sa.feed, Typing: typing, Rows: r.Rows()}.Routes()...)...)
+		Sync{Feed: sa.feed, Typing: typing, Presence: presence, Rows: r.Rows()}.Routes()...)...)
 	sa.site.tokens["bens"] = Session{User: "@ben:example.org", Device: "TABLET"}
 	t.Cleanup(func() {
 		rooms.Close()
 		sa.feed.Close()
 		typing.Close()
+		presence.Close()
 		r.Close()
 		if err := j.Close(); err != nil {
 			t.Error(err)
@@ -233,5 +235,50 @@ func TestSyncDrains(t *testing.T) {
 		}
 	case <-ctx.Done():
 		t.Error("still waiting")
+	}
+}
+
+func TestPresenceEndpoints(t *testing.T) {
+	sa := newSyncAPI(t)
+	var made struct {
+		ID string `json:"room_id"`
+	}
+	decode(t, sa.as(t, "amys", "POST", "/createRoom", `{"preset":"public_chat"}`), &made)
+	decode(t, sa.as(t, "bens", "POST", "/join/"+url.PathEscape(made.ID), `{}`), &made)
+	const amy = "/presence/@amy:example.org/status"
+	get := func(want string) {
+		t.Helper()
+		w := sa.as(t, "bens", "GET", amy, "")
+		var got map[string]any
+		decode(t, w, &got)
+		delete(got, "last_active_ago")
+		if out, err := json.Marshal(got); err != nil || string(out) != want {
+			t.Errorf("%s, want %s", out, want)
+		}
+	}
+	get(`{"currently_active":false,"presence":"offline"}`)
+	expect(t, sa.as(t, "amys", "GET", "/sync?set_presence=offline", ""), 200, "")
+	get(`{"currently_active":false,"presence":"offline"}`)
+	expect(t, sa.as(t, "amys", "GET", "/sync", ""), 200, "")
+	get(`{"currently_active":true,"presence":"online"}`)
+	expect(t, sa.as(t, "amys", "PUT", amy, `{"presence":"unavailable","status_msg":"away"}`), 200, "")
+	get(`{"currently_active":false,"presence":"unavailable","status_msg":"away"}`)
+	expect(t, sa.as(t, "amys", "PUT", amy, `{"presence":"online"}`), 200, "")
+	get(`{"currently_active":true,"presence":"online"}`)
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		errcode            string
+	}{
+		{"PUT", amy, `{}`, 400, "M_MISSING_PARAM"},
+		{"PUT", amy, `{"presence":"busy"}`, 400, "M_INVALID_PARAM"},
+		{"PUT", amy, `{"presence":1}`, 400, "M_BAD_JSON"},
+		{"PUT", amy, `{"presence":"online","status_msg":"` + strings.Repeat("x", ephemeral.MaxStatus+1) + `"}`, 400, "M_INVALID_PARAM"},
+		{"PUT", "/presence/@ben:example.org/status", `{"presence":"online"}`, 403, "M_FORBIDDEN"},
+		{"GET", "/presence/@eve:example.org/status", ``, 403, "M_FORBIDDEN"},
+		{"GET", "/presence/eve/status", ``, 400, "M_INVALID_PARAM"},
+		{"GET", "/sync?set_presence=busy", ``, 400, "M_INVALID_PARAM"},
+	} {
+		expect(t, sa.as(t, "amys", c.method, c.path, c.body), c.status, c.errcode)
 	}
 }

@@ -196,7 +196,8 @@ func (w *World) CheckAround(r *Room, to Viewer, i, limit int, f Events, a *Aroun
 	return start, end, w.aroundState(r, to, last, f, a)
 }
 
-// aroundState checks the state of /context, which is that at the last event; with lazy loading, of the members only the senders.
+// aroundState checks the state of /context, which is that at the last event, as far as the filter wants it; with lazy loading, of the
+// members only the senders.
 func (w *World) aroundState(r *Room, to Viewer, last int, f Events, a *Around) error {
 	state := r.State(last + 1)
 	got, err := w.Set(state, a.State, to)
@@ -208,8 +209,12 @@ func (w *World) aroundState(r *Room, to Viewer, last int, f Events, a *Around) e
 		senders[s.Sender] = true
 	}
 	for k, e := range state {
-		if got[k] == nil && (!f.Lazy || k.Type != "m.room.member" || senders[k.StateKey]) {
+		due := f.passes(e) && (!f.Lazy || k.Type != "m.room.member" || senders[k.StateKey])
+		switch {
+		case due && got[k] == nil:
 			return fmt.Errorf("the state around lacks %v", e)
+		case got[k] != nil && !f.passes(e):
+			return fmt.Errorf("the filter does not want %v in the state around", e)
 		}
 	}
 	return nil

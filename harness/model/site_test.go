@@ -65,7 +65,7 @@ func newSite(t testing.TB) http.Handler {
 	typing := ephemeral.New(ephemeral.Config{Changed: func(r id.RoomID) { s.feed.TypingChanged(r) }})
 	s.sessions = account.NewSessions(r.Rows())
 	s.listen(feed.New(feed.Config{Replica: r, Typing: typing, Site: "site", Boot: 1}))
-	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Microsecond,
+	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Microsecond, MayInvite: account.MayInvite,
 		Profile: func(r kv.Reader, u id.UserID) (room.Profile, bool) {
 			_, ok := account.Find(r, u)
 			p := account.ProfileOf(r, u)

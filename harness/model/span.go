@@ -42,7 +42,7 @@ func (s *syncing) span(t span, got *SyncRoom) error {
 		}
 	}
 	events := got.Timeline.Events
-	if t.own > 0 && len(events) > 0 && t.r.Events[t.own].ID == s.w.idOf(t.r.Events[t.own], &events[len(events)-1]) {
+	if t.own > 0 && f.passes(t.r.Events[t.own]) && len(events) > 0 && t.r.Events[t.own].ID == s.w.idOf(t.r.Events[t.own], &events[len(events)-1]) {
 		want = append(want, t.own)
 	}
 	lo, hi, err := s.timeline(t, want, &got.Timeline, hidden)
@@ -208,8 +208,9 @@ func (s *syncing) left(r *Room, got *SyncRoom) error {
 		t.own = last
 	}
 	if left < since { // not in the room since the token: only the membership itself
-		if n := len(got.Timeline.Events); n > 1 || n == 1 && s.w.Same(own, &got.Timeline.Events[0], s.to) != nil {
-			return fmt.Errorf("more than the user's membership: %s", JSON(got.Timeline))
+		f := &s.q.Filter.Room.Timeline
+		if n := len(got.Timeline.Events); n > min(1, f.limit(1)) || n == 1 && !f.passes(own) || n == 1 && s.w.Same(own, &got.Timeline.Events[0], s.to) != nil {
+			return fmt.Errorf("something else than the user's membership, or unwanted: %s", JSON(got.Timeline))
 		}
 		return nil
 	}
