@@ -38,7 +38,7 @@ func TestModel(t *testing.T) {
 		if wrong := x.do(step); wrong != "" {
 			t.Errorf("BONGSU_SEED=%d: %s\n%s", seed, wrong, x.trace[len(x.trace)-1])
 			if wrong, x = shrink(t, s, steps, 2*time.Minute); wrong != "" {
-				t.Fatalf("with fewer steps: %s\n%s\n%.4000s", wrong, strings.Join(x.trace, "\n"), x.last.body)
+				t.Fatalf("with fewer steps: %s\n%s\n%.4000s", wrong, strings.Join(x.trace[max(0, len(x.trace)-100):], "\n"), x.last.body)
 			}
 			t.FailNow()
 		}

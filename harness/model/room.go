@@ -288,6 +288,18 @@ func (w *World) Read(r *Room, user, typ string, e *Event) {
 	r.Receipts[k] = Receipt{e, w.Moment}
 }
 
+// Mark moves the fully read marker, which does not go back either. The specification leaves that open.
+func (w *World) Mark(r *Room, user string, e *Event) {
+	for _, d := range w.Data {
+		if d.User == user && d.Room == r.ID && d.Type == "m.fully_read" {
+			if id, _ := d.Content["event_id"].(string); w.byID[id].At >= e.At {
+				return
+			}
+		}
+	}
+	w.SetData(user, r.ID, "m.fully_read", Content{"event_id": e.ID})
+}
+
 // JSON is v as text.
 func JSON(v any) string {
 	b, err := json.Marshal(v)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -216,7 +217,15 @@ func (x *run) heavy(steps []int) []int {
 	})
 }
 
-// shrink leaves out steps as long as something is wrong without them, and time allows.
+// kind is what sort of difference was found: its words without names and numbers.
+func kind(wrong string) string {
+	_, words, _ := strings.Cut(wrong, ": ")
+	return strings.Join(strings.FieldsFunc(names.ReplaceAllString(words, ""), func(r rune) bool { return r == ' ' }), " ")
+}
+
+var names = regexp.MustCompile("room [^ ]* |[@!$\"][^ ]*|m[.]room[.][a-z_]*|org[.][a-z.]*|[0-9]+")
+
+// shrink leaves out steps as long as the same sort of thing is wrong without them, and time allows.
 func shrink(t testing.TB, s setting, steps []int, limit time.Duration) (wrong string, x *run) {
 	t.Helper()
 	end := time.Now().Add(limit)
@@ -225,18 +234,23 @@ func shrink(t testing.TB, s setting, steps []int, limit time.Duration) (wrong st
 		return "", x
 	}
 	steps = steps[:at+1]
-	if now, at, y := attempt(t, s, x.heavy(steps)); now != "" {
-		wrong, x, steps = now, y, x.heavy(steps)[:at+1]
+	without := func(fewer []int) bool {
+		now, at, y := attempt(t, s, fewer)
+		if now == "" || kind(now) != kind(wrong) {
+			return false
+		}
+		wrong, x, steps = now, y, fewer[:at+1]
+		return true
 	}
+	without(x.heavy(steps))
 	for size := len(steps) / 2; size > 0 && time.Now().Before(end); {
 		removed := false
 		for from := 0; from+size < len(steps) && time.Now().Before(end); {
-			fewer := append(append([]int(nil), steps[:from]...), steps[from+size:]...)
-			if now, at, y := attempt(t, s, fewer); now != "" {
-				wrong, x, steps, removed = now, y, fewer[:at+1], true
-				continue
+			if without(slices.Concat(steps[:from], steps[from+size:])) {
+				removed = true
+			} else {
+				from += size
 			}
-			from += size
 		}
 		if !removed || size > len(steps)/2 {
 			size /= 2

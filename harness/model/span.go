@@ -148,14 +148,19 @@ func (s *syncing) state(t span, seen []Seen, start int) (map[Key]*Event, error) 
 	return got, nil
 }
 
-// take does what a client does with an answer: it keeps the state of the room, and has that of the room. With lazy loading it lacks
-// members, but none whose events it was just shown.
+// take does what a client does with an answer: it takes over the state, and then has that of the room. With lazy loading it lacks
+// members, but none whose events it was just shown; and it keeps those that it was sent once, even if it leaves the room and comes back,
+// for the server need not send them again.
+//
+// Source: defineFilter, include_redundant_members.
 func (s *syncing) take(t span, got *SyncRoom, state map[Key]*Event) error {
 	r := t.r
-	mine := map[Key]*Event{}
-	if !t.full {
-		maps.Copy(mine, s.next.Copies[r.ID])
+	lazy := s.q.Filter.Room.State.Lazy
+	mine := maps.Clone(s.next.Copies[r.ID])
+	if mine == nil {
+		mine = map[Key]*Event{}
 	}
+	maps.DeleteFunc(mine, func(k Key, _ *Event) bool { return t.full && (!lazy || k.Type != "m.room.member") })
 	maps.Copy(mine, state)
 	for _, e := range got.Timeline.Events {
 		if e := s.w.known(&e); e.StateKey != nil {
@@ -167,7 +172,6 @@ func (s *syncing) take(t span, got *SyncRoom, state map[Key]*Event) error {
 	if !s.next.Whole || t.end < len(r.Events) {
 		return nil
 	}
-	lazy := s.q.Filter.Room.State.Lazy
 	senders := map[string]bool{}
 	for _, e := range got.Timeline.Events {
 		senders[e.Sender] = true
@@ -184,7 +188,6 @@ func (s *syncing) take(t span, got *SyncRoom, state map[Key]*Event) error {
 // if the filter wants it. Whoever was never in the room hears of their own membership alone. A room that the client knows nothing of
 // need not be told of.
 func (s *syncing) left(r *Room, got *SyncRoom) error {
-	defer delete(s.next.Copies, r.ID)
 	own := r.Member(len(r.Events), s.to.User)
 	fresh := s.q.Since == nil && s.q.Filter.Room.IncludeLeave || s.q.Since != nil && own.At > s.q.Since.At
 	since := s.since(r)

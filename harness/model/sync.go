@@ -216,7 +216,6 @@ func (s *syncing) stripped(r *Room, got *SyncRoom, m string) error {
 	if !fresh && !s.q.FullState {
 		return fmt.Errorf("the %s is told again", m)
 	}
-	delete(s.next.Copies, r.ID)
 	events := got.InviteState.Events
 	if m == "knock" {
 		events = got.KnockState.Events

@@ -409,7 +409,7 @@ func (x *run) receipt(u *user, r *model.Room) {
 	read[struct{}](a)
 	x.w.Read(r, u.id, typ, e)
 	if markers {
-		x.w.SetData(u.id, r.ID, "m.fully_read", model.Content{"event_id": e.ID})
+		x.w.Mark(r, u.id, e)
 	}
 }
 
