@@ -67,7 +67,8 @@ func (a *answer) joinedRoom(s *seat, entered bool) bool {
 	var t timeline
 	if full || after.Before(v.LastEvent) {
 		t = a.cut(&v, s, entered)
-		if full || len(t.events) > 0 || t.limited {
+		// Who wants the state at the end of the timeline is also told of what the timeline's filter hides.
+		if full || len(t.events) > 0 || t.limited || a.rq.StateAfter && after.Before(v.LastState) {
 			a.stateAndTimeline(&v, t, full)
 		}
 	}
@@ -287,6 +288,7 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	t.read(v, &a.filter.Room.Timeline, a.prefs().ignored, st.until, &sight)
 	if own, ok := v.At(s.Place); ok && st.until.Before(s.Place) { // a ban or another change after it
 		t.add(own, &a.filter.Room.Timeline)
+		t.own = own
 	}
 	a.stateAndTimeline(v, t, full)
 	entries := a.data[s.Room]

@@ -19,6 +19,7 @@ type timeline struct {
 	upto    room.Place    // it ends there
 	events  []room.Stored // in order
 	limited bool          // there are more events in the gap
+	own     room.Stored   // what has become of a user since the timeline's end, when they left; zero: nothing
 }
 
 // maxScan is how many events are looked at for those that a filter lets through.
@@ -55,7 +56,7 @@ func (t *timeline) add(s room.Stored, filter *filter.Events) {
 		t.start, t.limited = t.events[0].Place, true
 		t.events = t.events[1:]
 	}
-	t.events, t.upto = append(t.events, s), s.Place
+	t.events = append(t.events, s)
 }
 
 func (a *answer) partition(v *room.View) journal.Partition {

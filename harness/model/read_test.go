@@ -52,7 +52,7 @@ func (x *run) someFilter() (f model.Filter) {
 
 // sync asks for what is new: from the beginning, from the latest token, or from one that the user had before.
 func (x *run) sync(u *user, _ *model.Room) {
-	q := model.SyncQuery{Filter: x.someFilter(), FullState: x.chance(10)}
+	q := model.SyncQuery{Filter: x.someFilter(), FullState: x.chance(10), After: x.chance(4)}
 	if n := len(u.tokens); n > 0 && !x.chance(8) {
 		q.Since = u.tokens[n-1]
 		if x.chance(4) {
@@ -74,6 +74,9 @@ func (x *run) sync(u *user, _ *model.Room) {
 	}
 	if q.FullState {
 		ask["full_state"] = "true"
+	}
+	if q.After {
+		ask["use_state_after"] = "true"
 	}
 	got := read[model.Sync](x.call(u, "GET", "/sync"+query(ask), nil))
 	token, gaps, err := x.w.CheckSync(u.viewer(), q, got)

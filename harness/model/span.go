@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"maps"
+	"slices"
 )
 
 // mostEvents is how many events a timeline may have whose filter does not say.
@@ -109,6 +110,12 @@ func (s *syncing) timeline(t span, want []int, got *Timeline, hidden bool) (lo, 
 
 // startState finds a start of the timeline that the state fits to, and has the client take both.
 func (s *syncing) startState(t span, got *SyncRoom, lo, hi int) error {
+	if s.q.After {
+		return s.endState(t, got)
+	}
+	if got.StateAfter != nil {
+		return fmt.Errorf("there is state_after, and nobody wants it")
+	}
 	var err error
 	for start := hi; start >= lo; start-- {
 		if start < hi && t.r.Events[start].StateKey == nil {
@@ -126,6 +133,25 @@ func (s *syncing) startState(t span, got *SyncRoom, lo, hi int) error {
 	return fmt.Errorf("state: %w", err)
 }
 
+// endState checks the state at the end of the timeline. Of what has happened after a user has left they see their own membership alone.
+func (s *syncing) endState(t span, got *SyncRoom) error {
+	if got.StateAfter == nil && len(got.Timeline.Events) == 0 && !got.Timeline.Limited {
+		got.StateAfter = &list{} // a room of which only receipts are new need not have it
+	}
+	if got.StateAfter == nil || len(got.State.Events) > 0 {
+		return fmt.Errorf("state_after is wanted, and nothing else")
+	}
+	seen := got.StateAfter.Events
+	if n := len(seen); t.own > 0 && n > 0 {
+		seen = slices.DeleteFunc(slices.Clone(seen), func(e Seen) bool { return s.w.Same(t.r.Events[t.own], &e, s.to) == nil })
+	}
+	state, err := s.state(t, seen, t.end)
+	if err != nil {
+		return fmt.Errorf("state_after: %w", err)
+	}
+	return s.take(t, got, state)
+}
+
 // state checks the state before the event of index start. With lazy loading, members may be left out, and others than those that
 // have changed may be there.
 func (s *syncing) state(t span, seen []Seen, start int) (map[Key]*Event, error) {
@@ -139,7 +165,7 @@ func (s *syncing) state(t span, seen []Seen, start int) (map[Key]*Event, error) 
 		lazy := f.Lazy && k.Type == "m.room.member"
 		due := f.passes(e) && (t.full || e.At > s.q.Since.At)
 		switch {
-		case due && got[k] == nil && !lazy:
+		case due && got[k] == nil && !lazy && !(t.own > 0 && e.isMember(s.to.User)):
 			return nil, fmt.Errorf("%v is missing", e)
 		case !due && got[k] != nil && !(lazy && f.passes(e)):
 			return nil, fmt.Errorf("%v is there, and neither new nor wanted", e)
@@ -163,7 +189,7 @@ func (s *syncing) take(t span, got *SyncRoom, state map[Key]*Event) error {
 	maps.DeleteFunc(mine, func(k Key, _ *Event) bool { return t.full && (!lazy || k.Type != "m.room.member") })
 	maps.Copy(mine, state)
 	for _, e := range got.Timeline.Events {
-		if e := s.w.known(&e); e.StateKey != nil {
+		if e := s.w.known(&e); e.StateKey != nil && !s.q.After {
 			k, _ := e.Key()
 			mine[k] = e
 		}

@@ -20,6 +20,7 @@ type SyncQuery struct {
 	Since     *Token
 	Filter    Filter
 	FullState bool
+	After     bool // use_state_after: the state at the end of timelines, not where they start
 }
 
 // Timeline is part of an answer of /sync.
@@ -36,6 +37,7 @@ type list struct {
 // SyncRoom is a room in an answer of /sync.
 type SyncRoom struct {
 	State       list     `json:"state"`
+	StateAfter  *list    `json:"state_after"`
 	Timeline    Timeline `json:"timeline"`
 	Ephemeral   list     `json:"ephemeral"`
 	AccountData list     `json:"account_data"`
@@ -162,7 +164,9 @@ func (s *syncing) nothingNew(r *Room, since int, full bool) error {
 		return fmt.Errorf("the room is missing")
 	}
 	for _, e := range r.Events[since:] {
-		if f.Timeline.passes(e) {
+		k, state := e.Key()
+		lazy := f.State.Lazy && k.Type == "m.room.member"
+		if f.Timeline.passes(e) || s.q.After && state && !lazy && f.State.passes(e) {
 			return fmt.Errorf("the room is missing, with %v", e)
 		}
 	}
