@@ -36,7 +36,7 @@ var house = rulebook{
 
 		"journal": mechanisms, "journal/jet": mechanisms, "journal/mem": mechanisms, "journal/journaltest": mechanisms,
 		"kv": mechanisms, "replica": mechanisms, "replica/replicatest": mechanisms, "blob": mechanisms, "obs": mechanisms,
-		"disk": mechanisms, "freeport": mechanisms, "checkpoint": mechanisms,
+		"disk": mechanisms, "freeport": mechanisms, "mailer": mechanisms, "mailer/mailertest": mechanisms, "checkpoint": mechanisms,
 		"link": mechanisms, "link/linktest": mechanisms, "cluster": mechanisms, "seed": mechanisms,
 
 		"account": domains, "auth": domains, "room": domains, "keys": domains, "feed": domains, "ephemeral": domains,
@@ -88,7 +88,7 @@ var house = rulebook{
 		"bongsu/journal/journaltest": {},
 		"bongsu/replica/replicatest": {},
 		"bongsu/link/linktest":       {},
-		"testing":                    {"journal/journaltest", "link/linktest", "replica/replicatest"},
+		"testing":                    {"journal/journaltest", "link/linktest", "mailer/mailertest", "replica/replicatest"},
 	},
 	// command reaches the layers beneath app through app, except for words.
 	commandMayImport: []int{vocabulary, edges, composition, proof},

@@ -46,6 +46,17 @@ func (s *Service) SetAdmin(ctx context.Context, user id.UserID, admin bool) erro
 	return errs.Wrap("account.SetAdmin", err)
 }
 
+// IsAdmin reports whether a user is an administrator of this server.
+func (s *Service) IsAdmin(user id.UserID) bool {
+	a, _ := Find(s.Rows(), user)
+	return a.Admin
+}
+
+// CloseAccount closes a user's account on an operator's word, as Deactivate does. Errors: errs.NotFound, errs.UserDeactivated.
+func (s *Service) CloseAccount(ctx context.Context, user id.UserID, erase bool) error {
+	return s.Deactivate(ctx, Proof{User: user}, erase)
+}
+
 // User is a line of a listing.
 type User struct {
 	ID id.UserID

@@ -32,6 +32,34 @@ const (
 	kindData       = "account.data"
 	kindFilter     = "account.filter"
 	kindShown      = "account.shown"
+	kindRefresh    = "account.refresh"
+	kindUsed       = "account.used"
+	kindModerate   = "account.moderate"
+	kindSeen       = "account.seen"
+
+	kindLoginToken    = "account.logintoken"
+	kindLoginTokenEnd = "account.logintoken.end"
+	kindTokenLogin    = "account.tokenlogin"
+
+	kindClaimAddress   = "account.address.claim" // in the slot of the address
+	kindReleaseAddress = "account.address.release"
+	kindKeepAddress    = "account.address.keep"
+	kindDropAddress    = "account.address.drop"
+
+	kindConfirm       = "account.confirm" // in the slot of the session
+	kindConfirmBegin  = "account.confirm.begin"
+	kindConfirmUnsent = "account.confirm.unsent"
+	kindConfirmEnd    = "account.confirm.end"
+
+	kindStage     = "account.stage" // in the slot of the session
+	kindStagesEnd = "account.stages.end"
+
+	kindRegToken        = "account.regtoken" // these in registrationSlot
+	kindRegTokenDrop    = "account.regtoken.drop"
+	kindRegTokenReserve = "account.regtoken.reserve"
+	kindRegTokenBind    = "account.regtoken.bind"
+	kindRegTokenRelease = "account.regtoken.release"
+	kindRegTokenUse     = "account.regtoken.use"
 
 	kindForget = "keys.forget" // of package keys: {"user","devices"}
 )
@@ -51,6 +79,31 @@ func Machine() replica.Machine {
 		kindData:       {Apply: replica.JSON(setData)},
 		kindFilter:     {Apply: replica.JSON(defineFilter)},
 		kindShown:      {Since: sinceRules, Apply: replica.JSON(shown)},
+		kindRefresh:    {Since: rulesAccounts, Apply: replica.JSON(refresh)},
+		kindUsed:       {Since: rulesAccounts, Apply: replica.JSON(used)},
+		kindSeen:       {Since: rulesAccounts, Apply: replica.JSON(noteSeen)},
+		kindModerate:   {Since: rulesAccounts, Apply: replica.JSON(moderate)},
+
+		kindClaimAddress:   {Since: rulesAccounts, Apply: replica.JSON(claim)},
+		kindReleaseAddress: {Since: rulesAccounts, Apply: replica.JSON(releaseAddress)},
+		kindKeepAddress:    {Since: rulesAccounts, Apply: replica.JSON(keepAddress)},
+		kindDropAddress:    {Since: rulesAccounts, Apply: replica.JSON(dropAddress)},
+		kindConfirm:        {Since: rulesAccounts, Apply: replica.JSON(confirm)},
+		kindConfirmBegin:   {Since: rulesAccounts, Apply: replica.JSON(beginConfirmation)},
+		kindConfirmUnsent:  {Since: rulesAccounts, Apply: replica.JSON(unsentConfirmation)},
+		kindConfirmEnd:     {Since: rulesAccounts, Apply: replica.JSON(endConfirmation)},
+
+		kindLoginToken:      {Since: rulesAccounts, Apply: replica.JSON(addLoginToken)},
+		kindLoginTokenEnd:   {Since: rulesAccounts, Apply: replica.JSON(endLoginToken)},
+		kindTokenLogin:      {Since: rulesAccounts, Apply: replica.JSON(tokenLogin)},
+		kindStage:           {Since: rulesAccounts, Apply: replica.JSON(passStage)},
+		kindStagesEnd:       {Since: rulesAccounts, Apply: replica.JSON(endStages)},
+		kindRegToken:        {Since: rulesAccounts, Apply: replica.JSON(addRegToken)},
+		kindRegTokenDrop:    {Since: rulesAccounts, Apply: replica.JSON(dropRegToken)},
+		kindRegTokenReserve: {Since: rulesAccounts, Apply: replica.JSON(reserve)},
+		kindRegTokenBind:    {Since: rulesAccounts, Apply: replica.JSON(bind)},
+		kindRegTokenRelease: {Since: rulesAccounts, Apply: replica.JSON(release)},
+		kindRegTokenUse:     {Since: rulesAccounts, Apply: replica.JSON(useRegToken)},
 	}}
 }
 
@@ -62,6 +115,9 @@ type newDevice struct {
 	ID    id.DeviceID `json:"id"`
 	Name  string      `json:"name,omitempty"`
 	Token []byte      `json:"token"` // SHA-256
+	// Since rules 3: a refresh token, as SHA-256, and how long the access token is good, in milliseconds.
+	Refresh []byte `json:"refresh,omitempty"`
+	Life    int64  `json:"life,omitempty"`
 }
 
 type registerBody struct {
@@ -70,6 +126,8 @@ type registerBody struct {
 	Admin    bool       `json:"admin,omitempty"`
 	Nonce    []byte     `json:"nonce,omitempty"`
 	Device   *newDevice `json:"device,omitempty"`
+	// Since rules 3: the registration token that the account is made with.
+	Invite *reservation `json:"invite,omitempty"`
 }
 
 func register(tx *replica.Tx, b registerBody) ([]byte, error) {
@@ -83,6 +141,9 @@ func register(tx *replica.Tx, b registerBody) ([]byte, error) {
 	if b.Device != nil {
 		putDevice(tx, b.User, *b.Device)
 	}
+	if b.Invite != nil && tx.Rules() >= rulesAccounts {
+		tx.Send(registrationSlot(), kindRegTokenUse, replica.Marshal(b.Invite))
+	}
 	return nil, nil
 }
 
@@ -94,13 +155,17 @@ func userInUse() error {
 func find(tx *replica.Tx, op string, user id.UserID) (Account, error) {
 	v := tx.Get(accountKey(user))
 	if v == nil {
-		return Account{}, errs.New(op, errs.NotFound, "", "there is no such account")
+		return Account{}, noAccount(op)
 	}
 	a := decodeAccount(v)
 	if a.Deactivated {
 		return a, deactivated(op)
 	}
 	return a, nil
+}
+
+func noAccount(op string) error {
+	return errs.New(op, errs.NotFound, "", "there is no such account")
 }
 
 func deactivated(op string) error {
@@ -127,6 +192,9 @@ func login(tx *replica.Tx, b loginBody) ([]byte, error) {
 	if a.Changes != b.Changes {
 		return nil, stale(op)
 	}
+	if a.Locked {
+		return nil, locked(op)
+	}
 	putDevice(tx, b.User, b.Device)
 	return nil, nil
 }
@@ -137,12 +205,16 @@ func putDevice(tx *replica.Tx, user id.UserID, n newDevice) {
 	d := deviceRow{created: tx.Wall(), name: n.Name, token: string(n.Token)}
 	if v := tx.Get(key); v != nil {
 		old := decodeDevice(v)
-		tx.Delete(tokenKey(tx.Slot(), []byte(old.token)))
-		revoked(tx, old.token)
+		dropToken(tx, old.token)
+		dropLease(tx, user, n.ID)
 		d.created, d.name = old.created, old.name
 	}
 	tx.Set(key, d.encode())
-	tx.Set(tokenKey(tx.Slot(), n.Token), kv.Str(kv.Str(nil, user), n.ID))
+	if n.Refresh != nil && tx.Rules() >= rulesAccounts {
+		grant(tx, user, n)
+		return
+	}
+	setToken(tx, string(n.Token), tokenRow{user: user, device: n.ID})
 }
 
 type logoutBody struct {
@@ -153,8 +225,11 @@ type logoutBody struct {
 
 // logout ends the device of a token. If the token is gone already, so is what was asked for; the device may have a new one.
 func logout(tx *replica.Tx, b logoutBody) ([]byte, error) {
-	v := tx.Get(deviceKey(b.User, b.Device))
-	if v == nil || decodeDevice(v).token != string(b.Token) {
+	v := tx.Get(tokenKey(tx.Slot(), b.Token))
+	if v == nil {
+		return nil, nil
+	}
+	if t := decodeToken(v); t.user != b.User || t.device != b.Device {
 		return nil, nil
 	}
 	dropDevices(tx, b.User, []id.DeviceID{b.Device})
@@ -170,9 +245,9 @@ func dropDevices(tx *replica.Tx, user id.UserID, devices []id.DeviceID) {
 		if v == nil {
 			continue
 		}
-		token := decodeDevice(v).token
-		tx.Delete(tokenKey(tx.Slot(), []byte(token)))
-		revoked(tx, token)
+		dropToken(tx, decodeDevice(v).token)
+		dropLease(tx, user, device)
+		tx.Delete(seenKey(user, device))
 		tx.Delete(key)
 		gone = append(gone, device)
 	}
@@ -286,6 +361,7 @@ func setAdmin(tx *replica.Tx, b adminBody) ([]byte, error) {
 type deactivateBody struct {
 	User    id.UserID `json:"user"`
 	Changes uint32    `json:"changes,omitempty"` // as in devicesBody
+	Erase   bool      `json:"erase,omitempty"`   // since rules 3
 }
 
 // deactivate closes an account: no password, no devices, no profile, no account data. The name stays taken.
@@ -310,7 +386,12 @@ func deactivate(tx *replica.Tx, b deactivateBody) ([]byte, error) {
 			tx.Delete(k)
 		}
 	}
+	if tx.Rules() >= rulesAccounts {
+		dropAddresses(tx, b.User)
+	}
 	owe(tx, b.User)
-	tx.Set(accountKey(b.User), Account{Deactivated: true, Created: a.Created, Changes: a.Changes + 1}.encode())
+	closed := Account{Deactivated: true, Created: a.Created, Changes: a.Changes + 1}
+	closed.Erased = b.Erase && tx.Rules() >= rulesAccounts
+	tx.Set(accountKey(b.User), closed.encode())
 	return changed, nil
 }

@@ -71,7 +71,7 @@ func TestFindNamed(t *testing.T) {
 	}
 	name("amy", "Ann")
 	name("lee", "")
-	if err := s.Deactivate(t.Context(), s.proof(t, "kim")); err != nil {
+	if err := s.Deactivate(t.Context(), s.proof(t, "kim"), false); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range [][2]string{{"smith", ""}, {"ann", "amy(Ann)"}, {"amy", "amy(Ann)"}, {"kim", "kimchi()"}, {"길동", ""}, {"lee", "lee()"}} {

@@ -1,7 +1,6 @@
 package account
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"iter"
 
@@ -11,32 +10,6 @@ import (
 )
 
 // The functions of this file read rows through any kv.Reader: a handler's transaction, a view, or the newest rows.
-
-// Session is what an access token stands for.
-type Session struct {
-	User   id.UserID
-	Device id.DeviceID
-}
-
-// Authenticate is the session of an access token; not ok: the token is not known.
-func Authenticate(r kv.Reader, token string) (s Session, ok bool) {
-	slot, hash, ok := parseToken(token)
-	if !ok {
-		return s, false
-	}
-	return readSession(r, slot, hash)
-}
-
-func readSession(r kv.Reader, slot id.Slot, hash [sha256.Size]byte) (s Session, ok bool) {
-	v := r.Get(tokenKey(slot, hash[:]))
-	if v == nil {
-		return s, false
-	}
-	d := decoder{v: v}
-	s = Session{id.UserID(d.str()), id.DeviceID(d.str())}
-	d.end("token")
-	return s, true
-}
 
 // Find is the account of a user, closed ones included.
 func Find(r kv.Reader, user id.UserID) (Account, bool) {

@@ -22,9 +22,20 @@ const (
 	tableByPlace = 'i' // user, place -> room or "", type: tableData in the order of change
 	tableFilter  = 'f' // user, filter id -> JSON
 	tableNames   = 'n' // derived: user -> nothing, for listing in order
-	tableEnds    = 'e' // derived: end of a word of a name, NUL, user -> nothing
+	tableEnds    = 'w' // derived: end of a word of a name, NUL, user -> nothing
 	tableShow    = 's' // user -> place of the last change of the profile that rooms show
 	tableOwed    = 'o' // derived: user -> wall time of that change; gone when rooms show it
+	tableLease   = 'l' // user, device -> lease: of devices with a refresh token
+	tableRefresh = 'r' // SHA-256 of the refresh token -> user, device
+
+	tableSeen       = 'S' // user, device -> wall time, address, user agent
+	tableOwner      = 'e' // in the slot of the address: address -> user
+	tableAddress    = 'E' // user, address -> when it was confirmed and added
+	tableConfirm    = 'c' // in the slot of the session: session -> confirmation
+	tableStages     = 'I' // in the slot of the session: session -> stages passed, with notes
+	tableRegToken   = 'R' // in registrationSlot: SHA-256 of the token -> RegistrationToken
+	tableReserved   = 'v' // in registrationSlot: SHA-256 of the token, SHA-256 of the session -> timer
+	tableLoginToken = 'k' // SHA-256 of the token -> user, Account.Changes, timer
 )
 
 func row(user id.UserID, table byte) []byte {
@@ -39,6 +50,16 @@ func deviceKey(user id.UserID, device id.DeviceID) []byte {
 
 func tokenKey(slot id.Slot, hash []byte) []byte {
 	return append(replica.Row(slot, machineByte, tableToken), hash...)
+}
+
+func leaseKey(user id.UserID, device id.DeviceID) []byte {
+	return kv.Str(row(user, tableLease), device)
+}
+
+func seenKey(user id.UserID, device id.DeviceID) []byte { return kv.Str(row(user, tableSeen), device) }
+
+func refreshKey(slot id.Slot, hash []byte) []byte {
+	return append(replica.Row(slot, machineByte, tableRefresh), hash...)
 }
 
 func profileKey(user id.UserID, field string) []byte { return kv.Str(row(user, tableProfile), field) }
@@ -67,6 +88,9 @@ func owedKey(p journal.Partition, user id.UserID) []byte {
 type Account struct {
 	Admin       bool
 	Deactivated bool   // closed for good; the name is not given away again
+	Locked      bool   // by an administrator: nothing is done for it, and nothing lost
+	Suspended   bool   // by an administrator: it may read and leave, not take part
+	Erased      bool   // closed, and what it said is not shown to those who come later
 	Created     int64  // Unix milliseconds
 	Password    string // PHC string of the password's hash; empty: no password is right
 	Changes     uint32 // how often the password has been set
@@ -76,6 +100,9 @@ type Account struct {
 const (
 	flagAdmin       = 1
 	flagDeactivated = 2
+	flagLocked      = 4
+	flagSuspended   = 8
+	flagErased      = 16
 )
 
 func (a Account) encode() []byte {
@@ -86,6 +113,15 @@ func (a Account) encode() []byte {
 	if a.Deactivated {
 		flags |= flagDeactivated
 	}
+	if a.Locked {
+		flags |= flagLocked
+	}
+	if a.Suspended {
+		flags |= flagSuspended
+	}
+	if a.Erased {
+		flags |= flagErased
+	}
 	out := kv.U32(kv.U64([]byte{flags}, a.Created), a.Changes)
 	return kv.Str(kv.Str(out, a.Password), a.nonce)
 }
@@ -93,7 +129,9 @@ func (a Account) encode() []byte {
 func decodeAccount(v []byte) Account {
 	d := decoder{v: v}
 	flags := d.byte()
-	a := Account{Admin: flags&flagAdmin != 0, Deactivated: flags&flagDeactivated != 0}
+	a := Account{Admin: flags&flagAdmin != 0, Deactivated: flags&flagDeactivated != 0,
+		Locked: flags&flagLocked != 0, Suspended: flags&flagSuspended != 0,
+		Erased: flags&flagErased != 0}
 	a.Created, a.Changes, a.Password, a.nonce = int64(d.u64()), d.u32(), d.str(), d.str()
 	d.end("account")
 	return a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"bongsu/auth"
@@ -21,13 +22,23 @@ type Config struct {
 	// ProfileChanged is called when a user's displayname or avatar has changed and is kept, before the user is answered. It
 	// should only take note, as Herald.Tell does: the context ends with the request. Nil: nobody wants to know.
 	ProfileChanged func(ctx context.Context, user id.UserID)
+	// Mail sends a message to an e-mail address, and returns when it is on its way. Nil: no mail is sent, and no address can be added.
+	Mail      func(ctx context.Context, to, subject, text string) error
+	PublicURL string // by which people reach the server, for links in messages; required with Mail
+	// TokenLife is how long the access token of a device with a refresh token is good; default 1 h. Others have no end.
+	TokenLife time.Duration
 }
 
 // Service is what the edge and the operator call. It is safe for concurrent use.
 type Service struct{ cfg Config }
 
 // New makes the service.
-func New(cfg Config) *Service { return &Service{cfg} }
+func New(cfg Config) *Service {
+	if cfg.TokenLife == 0 {
+		cfg.TokenLife = time.Hour
+	}
+	return &Service{cfg}
+}
 
 // Rows are the newest rows, for this package's read functions.
 func (s *Service) Rows() kv.Reader { return s.cfg.Replica.Rows() }
@@ -35,20 +46,14 @@ func (s *Service) Rows() kv.Reader { return s.cfg.Replica.Rows() }
 // Server is the name of this server.
 func (s *Service) Server() id.ServerName { return s.cfg.Server }
 
-// Authenticate is the session of an access token: errs.UnknownToken if it is not known here.
-func (s *Service) Authenticate(token string) (Session, error) {
-	ses, ok := Authenticate(s.Rows(), token)
-	if !ok {
-		return ses, unknownToken()
-	}
-	return ses, nil
-}
-
 // submit proposes a change of a user's rows.
 func (s *Service) submit(ctx context.Context, user id.UserID, kind string, body any) ([]byte, error) {
-	return s.cfg.Replica.Submit(ctx, replica.Proposal{
-		Kind: kind, Slot: id.SlotOf(user), Body: replica.Marshal(body), Lane: string(user),
-	})
+	return s.propose(ctx, id.SlotOf(user), string(user), kind, body)
+}
+
+// propose proposes a change in a slot; those who share a lane wait in one queue.
+func (s *Service) propose(ctx context.Context, slot id.Slot, lane, kind string, body any) ([]byte, error) {
+	return s.cfg.Replica.Submit(ctx, replica.Proposal{Kind: kind, Slot: slot, Body: replica.Marshal(body), Lane: lane})
 }
 
 // UserID is the user id on this server that a person means by name: a user id, or a localpart, in capitals or not. Errors:
@@ -84,16 +89,29 @@ type Registration struct {
 	Device       id.DeviceID // empty: one is made up
 	DeviceName   string
 	InhibitLogin bool // no device, no token
+	Refresh      bool // the client knows refresh tokens
 	// Nonce names this registration among the client's calls. When its answer was lost and it is sent again, with the same
 	// nonce and password, it is answered with a new token instead of "the name is taken". Empty: no such favour.
 	Nonce string
+	// Invite is what Reserve said of the registration token for the session Session; empty: there was none.
+	Invite  string
+	Session string
 }
 
 // Login is what a client needs to act for a user. Device and Token are empty after a registration with InhibitLogin.
 type Login struct {
-	User   id.UserID
-	Device id.DeviceID
-	Token  string
+	User    id.UserID
+	Device  id.DeviceID
+	Token   string
+	Refresh string        // the refresh token; empty: none, and the access token has no end
+	Life    time.Duration // of the access token, with Refresh
+}
+
+// NewSession is a wish for a device.
+type NewSession struct {
+	Device  id.DeviceID // empty: one is made up
+	Name    string      // display name
+	Refresh bool        // the client knows refresh tokens
 }
 
 // Register makes an account, its first device and the token in one write. Errors: errs.InvalidUsername, errs.WeakPassword,
@@ -120,12 +138,18 @@ func (s *Service) Register(ctx context.Context, r Registration) (Login, error) {
 	body := registerBody{User: user, Password: hash, Nonce: hashNonce(r.Nonce)}
 	out := Login{User: user}
 	if !r.InhibitLogin {
-		if body.Device, out.Token, err = newDeviceFor(user, r.Device, r.DeviceName); err != nil {
+		if body.Device, out, err = s.newDevice(user, r.session()); err != nil {
 			return Login{}, err
 		}
-		out.Device = body.Device.ID
+	}
+	var undo func()
+	if body.Invite, undo, err = s.bound(ctx, r, user); err != nil {
+		return Login{}, err
 	}
 	if _, err = s.submit(ctx, user, kindRegister, body); err != nil {
+		if errs.Is(err, errs.Conflict) {
+			undo()
+		}
 		if a, taken := Find(s.Rows(), user); taken && errs.Is(err, errs.Conflict) {
 			return s.registered(ctx, user, a, r)
 		}
@@ -151,7 +175,7 @@ func (s *Service) registered(ctx context.Context, user id.UserID, a Account, r R
 	if known := Devices(s.Rows(), user); r.Device == "" && len(known) > 0 {
 		r.Device = known[0].ID // the one that the lost answer named
 	}
-	return s.login(ctx, user, a, r.Device, r.DeviceName)
+	return s.login(ctx, user, a, r.session())
 }
 
 // repeats reports whether the account was registered with this nonce, and its password not set since.
@@ -170,15 +194,24 @@ func hashNonce(nonce string) []byte {
 // maxName is the longest display name of a device, in bytes.
 const maxName = 255
 
-func newDeviceFor(user id.UserID, device id.DeviceID, name string) (*newDevice, string, error) {
-	if device == "" {
-		device = newDeviceID()
+func (r Registration) session() NewSession { return NewSession{r.Device, r.DeviceName, r.Refresh} }
+
+// newDevice is a device with new tokens, for a proposal and for the client.
+func (s *Service) newDevice(user id.UserID, n NewSession) (*newDevice, Login, error) {
+	if n.Device == "" {
+		n.Device = newDeviceID()
 	}
-	if _, err := id.ParseDeviceID(string(device)); err != nil {
-		return nil, "", err
+	if _, err := id.ParseDeviceID(string(n.Device)); err != nil {
+		return nil, Login{}, err
 	}
-	token, hash := newToken(user)
-	return &newDevice{ID: device, Name: cut(name, maxName), Token: hash}, token, nil
+	d := &newDevice{ID: n.Device, Name: cut(n.Name, maxName)}
+	out := Login{User: user, Device: n.Device}
+	out.Token, d.Token = newSecret(accessPrefix, user)
+	if n.Refresh && s.enabled() {
+		out.Refresh, d.Refresh = newSecret(refreshPrefix, user)
+		out.Life, d.Life = s.cfg.TokenLife, s.cfg.TokenLife.Milliseconds()
+	}
+	return d, out, nil
 }
 
 // cut shortens s to at most n bytes without breaking a character.
@@ -217,29 +250,32 @@ func (s *Service) CheckPassword(ctx context.Context, name, password string) (Pro
 	if !ok {
 		return Proof{}, errs.New(op, errs.Forbidden, "", "the user name or the password is wrong")
 	}
+	if a.Locked {
+		return Proof{}, locked(op)
+	}
 	return Proof{user, a.Changes}, nil
 }
 
-// Login makes a device, or gives a new token to a known one, for a user whose password was checked. The device's old token is
+// Login makes a device, or gives new tokens to a known one, for a user whose password was checked. The device's old tokens are
 // not known any more. Errors: errs.InvalidParam, errs.Forbidden if the password has been changed since.
-func (s *Service) Login(ctx context.Context, p Proof, device id.DeviceID, name string) (Login, error) {
-	return s.login(ctx, p.User, Account{Changes: p.changes}, device, name)
+func (s *Service) Login(ctx context.Context, p Proof, n NewSession) (Login, error) {
+	return s.login(ctx, p.User, Account{Changes: p.changes}, n)
 }
 
-func (s *Service) login(ctx context.Context, user id.UserID, a Account, device id.DeviceID, name string) (Login, error) {
-	d, token, err := newDeviceFor(user, device, name)
+func (s *Service) login(ctx context.Context, user id.UserID, a Account, n NewSession) (Login, error) {
+	d, out, err := s.newDevice(user, n)
 	if err != nil {
 		return Login{}, err
 	}
 	if _, err := s.submit(ctx, user, kindLogin, loginBody{User: user, Changes: a.Changes, Device: *d}); err != nil {
 		return Login{}, errs.Wrap("account.Login", err)
 	}
-	return Login{user, d.ID, token}, nil
+	return out, nil
 }
 
 // Logout ends a session: its token and its device. A session that has ended is no error.
 func (s *Service) Logout(ctx context.Context, ses Session, token string) error {
-	_, hash, ok := parseToken(token)
+	_, hash, ok := parseSecret(accessPrefix, token)
 	if !ok {
 		return nil
 	}
@@ -297,9 +333,10 @@ func (s *Service) DeleteDevices(ctx context.Context, p Proof, devices []id.Devic
 	return errs.Wrap("account.DeleteDevices", err)
 }
 
-// Deactivate closes the account of a user who proved to know the password.
-func (s *Service) Deactivate(ctx context.Context, p Proof) error {
-	_, err := s.submit(ctx, p.User, kindDeactivate, deactivateBody{p.User, p.changes})
+// Deactivate closes the account of a user who proved to know the password. Its rooms are left soon. With erase, what the user has said is
+// not shown to those who come later.
+func (s *Service) Deactivate(ctx context.Context, p Proof, erase bool) error {
+	_, err := s.submit(ctx, p.User, kindDeactivate, deactivateBody{User: p.User, Changes: p.changes, Erase: erase})
 	if err == nil && s.cfg.ProfileChanged != nil {
 		s.cfg.ProfileChanged(ctx, p.User)
 	}

@@ -26,6 +26,9 @@ type service struct {
 }
 
 func newService(t testing.TB, o replicatest.Options) *service {
+	if o.Rules == 0 {
+		o.Rules = rulesAccounts
+	}
 	s := &service{site: newSite(t, o)}
 	s.Service = New(Config{
 		Replica: s.site.Replica, Server: "example.org", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
@@ -63,12 +66,12 @@ func refused(t testing.TB, err error, kind errs.Kind, code errs.Code) {
 
 func (s *service) known(t testing.TB, l Login) bool {
 	t.Helper()
-	ses, err := s.Authenticate(l.Token)
+	ses, err := s.Authenticate(t.Context(), l.Token)
 	if err != nil {
 		refused(t, err, errs.Unauthenticated, errs.UnknownToken)
 		return false
 	}
-	if ses != (Session{l.User, l.Device}) {
+	if ses != (Session{User: l.User, Device: l.Device}) {
 		t.Errorf("the token of %v is taken for that of %v", l, ses)
 	}
 	return true
@@ -139,7 +142,7 @@ func TestLostAnswers(t *testing.T) {
 		return mem.Fault{LoseAck: first, Forget: first} // and the repeats land a second time
 	}})
 	amy := s.register(t, "amy")
-	l, err := s.Login(t.Context(), s.proof(t, "amy"), "", "")
+	l, err := s.Login(t.Context(), s.proof(t, "amy"), NewSession{})
 	if err != nil || !s.known(t, l) || !s.known(t, amy) || len(Devices(s.Rows(), amy.User)) != 2 {
 		t.Error(l, err)
 	}
@@ -193,24 +196,24 @@ func TestLoginAndLogout(t *testing.T) {
 		refused(t, err, errs.Forbidden, "")
 	}
 
-	second, err := s.Login(t.Context(), s.proof(t, "amy"), "", strings.Repeat("이", 200))
+	second, err := s.Login(t.Context(), s.proof(t, "amy"), NewSession{Name: strings.Repeat("이", 200)})
 	if err != nil || !s.known(t, second) || !s.known(t, amy) {
 		t.Fatal(second, err)
 	}
 	if d, ok := FindDevice(s.Rows(), amy.User, second.Device); !ok || d.Name != strings.Repeat("이", 85) {
 		t.Error(d, ok)
 	}
-	again, err := s.Login(t.Context(), s.proof(t, "amy"), second.Device, "")
+	again, err := s.Login(t.Context(), s.proof(t, "amy"), NewSession{Device: second.Device})
 	if err != nil || !s.known(t, again) || s.known(t, second) {
 		t.Error("a known device has two tokens", err)
 	}
 	for range 2 {
-		if err := s.Logout(t.Context(), Session{amy.User, second.Device}, second.Token); err != nil || !s.known(t, again) {
+		if err := s.Logout(t.Context(), Session{User: amy.User, Device: second.Device}, second.Token); err != nil || !s.known(t, again) {
 			t.Error("the logout of an old token ended the device", err)
 		}
 	}
 	for range 2 {
-		if err := s.Logout(t.Context(), Session{amy.User, again.Device}, again.Token); err != nil || s.known(t, again) || !s.known(t, amy) {
+		if err := s.Logout(t.Context(), Session{User: amy.User, Device: again.Device}, again.Token); err != nil || s.known(t, again) || !s.known(t, amy) {
 			t.Error(err)
 		}
 	}
@@ -222,7 +225,7 @@ func TestLoginAndLogout(t *testing.T) {
 func TestPasswords(t *testing.T) {
 	s := newService(t, replicatest.Options{})
 	amy := s.register(t, "amy")
-	other, err := s.Login(t.Context(), s.proof(t, "amy"), "", "")
+	other, err := s.Login(t.Context(), s.proof(t, "amy"), NewSession{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,18 +235,18 @@ func TestPasswords(t *testing.T) {
 		t.Error(err)
 	}
 	// What the old password allowed is allowed no more.
-	_, err = s.Login(t.Context(), old, "", "")
+	_, err = s.Login(t.Context(), old, NewSession{})
 	refused(t, err, errs.Forbidden, "")
 	refused(t, s.ChangePassword(t.Context(), old, pw+"3", true, ""), errs.Forbidden, "")
 	refused(t, s.DeleteDevices(t.Context(), old, []id.DeviceID{amy.Device}), errs.Forbidden, "")
-	refused(t, s.Deactivate(t.Context(), old), errs.Forbidden, "")
+	refused(t, s.Deactivate(t.Context(), old, false), errs.Forbidden, "")
 	_, err = s.CheckPassword(t.Context(), "amy", pw)
 	refused(t, err, errs.Forbidden, "")
 
 	if err := s.SetPassword(t.Context(), amy.User, pw, true); err != nil || s.known(t, amy) {
 		t.Error(err)
 	}
-	if err := s.Deactivate(t.Context(), s.proof(t, "amy")); err != nil {
+	if err := s.Deactivate(t.Context(), s.proof(t, "amy"), false); err != nil {
 		t.Error(err)
 	}
 	_, err = s.CheckPassword(t.Context(), "amy", pw)
@@ -469,8 +472,8 @@ func TestTokens(t *testing.T) {
 	seen := map[string]bool{}
 	for i := range 100 {
 		user := id.UserID(fmt.Sprintf("@u%d:example.org", i))
-		token, hash := newToken(user)
-		slot, h, ok := parseToken(token)
+		token, hash := newSecret(accessPrefix, user)
+		slot, h, ok := parseSecret(accessPrefix, token)
 		if !ok || slot != id.SlotOf(user) || string(h[:]) != string(hash) || seen[token] || strings.Contains(token, "u"+fmt.Sprint(i)+":") {
 			t.Fatalf("%s: %d %t", token, slot, ok)
 		}
@@ -478,24 +481,24 @@ func TestTokens(t *testing.T) {
 		for i := range token {
 			bad := []byte(token)
 			bad[i] ^= 1
-			if _, _, ok := parseToken(string(bad)); ok && bad[i]|0x20 != token[i]|0x20 {
+			if _, _, ok := parseSecret(accessPrefix, string(bad)); ok && bad[i]|0x20 != token[i]|0x20 {
 				t.Fatalf("%s: a wrong character %d was not noticed", bad, i)
 			}
 		}
 	}
-	for _, s := range []string{"", "x", "bgs_", strings.Repeat("x", tokenLen), tokenPrefix + strings.Repeat("_", tokenLen-4)} {
-		if _, _, ok := parseToken(s); ok {
+	for _, s := range []string{"", "x", "bgs_", strings.Repeat("x", secretLen), accessPrefix + strings.Repeat("_", secretLen-4)} {
+		if _, _, ok := parseSecret(accessPrefix, s); ok {
 			t.Errorf("%q is taken for a token", s)
 		}
 	}
 }
 
 func FuzzParseToken(f *testing.F) {
-	token, _ := newToken("@amy:example.org")
+	token, _ := newSecret(accessPrefix, "@amy:example.org")
 	f.Add(token)
 	f.Add("bgs_fff_" + strings.Repeat("A", 43) + "_00000000")
 	f.Fuzz(func(t *testing.T, s string) {
-		if slot, _, ok := parseToken(s); ok && (slot >= id.Slots || len(s) != tokenLen) {
+		if slot, _, ok := parseSecret(accessPrefix, s); ok && (slot >= id.Slots || len(s) != secretLen) {
 			t.Errorf("%q: slot %d", s, slot)
 		}
 	})
@@ -507,17 +510,17 @@ func BenchmarkAuthenticate(b *testing.B) {
 	l := s.register(b, "amy")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := Authenticate(s.Rows(), l.Token); !ok {
-			b.Fatal("not known")
+		if _, err := s.Authenticate(b.Context(), l.Token); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkParseToken(b *testing.B) {
-	token, _ := newToken("@amy:example.org")
+	token, _ := newSecret(accessPrefix, "@amy:example.org")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, ok := parseToken(token); !ok {
+		if _, _, ok := parseSecret(accessPrefix, token); !ok {
 			b.Fatal("not a token")
 		}
 	}

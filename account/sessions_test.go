@@ -30,12 +30,13 @@ func (b *between) Get(key []byte) []byte {
 // TestSessionsFollowTheRows asks for tokens that come, are replaced, and go.
 func TestSessionsFollowTheRows(t *testing.T) {
 	rows := &between{}
-	ses := NewSessions(rows)
+	ses := NewSessions(&Service{cfg: Config{Replica: new(replica.Replica)}})
 	s := newService(t, replicatest.Options{Sink: ses.Committed})
 	rows.Reader = s.Rows()
+	ses.service, ses.rows = s.Service, rows
 	expect := func(token, want string) {
 		t.Helper()
-		got, err := ses.Authenticate(token)
+		got, err := ses.Authenticate(t.Context(), token)
 		if want == "" && (!errs.Is(err, errs.Unauthenticated)) || want != "" && (err != nil || got.Device != id.DeviceID(want)) {
 			t.Errorf("%v, %v; want %q", got, err, want)
 		}
@@ -55,26 +56,26 @@ func TestSessionsFollowTheRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := s.Login(t.Context(), proof, "PHONE", "")
+	again, err := s.Login(t.Context(), proof, NewSession{Device: "PHONE"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	expect(amy.Token, "")
 	expect(again.Token, "PHONE")
-	if err := s.Logout(t.Context(), Session{amy.User, "PHONE"}, again.Token); err != nil {
+	if err := s.Logout(t.Context(), Session{User: amy.User, Device: "PHONE"}, again.Token); err != nil {
 		t.Fatal(err)
 	}
 	expect(again.Token, "")
 
 	// The token ends between the reading of its row and the remembering.
-	third, err := s.Login(t.Context(), proof, "TABLET", "")
+	third, err := s.Login(t.Context(), proof, NewSession{Device: "TABLET"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var once sync.Once
 	rows.then = func() {
 		once.Do(func() {
-			if err := s.Logout(t.Context(), Session{amy.User, "TABLET"}, third.Token); err != nil {
+			if err := s.Logout(t.Context(), Session{User: amy.User, Device: "TABLET"}, third.Token); err != nil {
 				t.Error(err)
 			}
 		})
@@ -83,7 +84,7 @@ func TestSessionsFollowTheRows(t *testing.T) {
 	expect(third.Token, "")
 
 	// What was remembered of rows that are gone is forgotten.
-	fourth, err := s.Login(t.Context(), proof, "TV", "")
+	fourth, err := s.Login(t.Context(), proof, NewSession{Device: "TV"})
 	if err != nil {
 		t.Fatal(err)
 	}

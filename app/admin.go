@@ -24,7 +24,8 @@ const adminSocket = "admin.sock"
 func (s *Server) serveAdmin(ctx context.Context, data *dataDir) error {
 	backups := newBackups(s, data.path)
 	s.onClose(backups.close)
-	routes := slices.Concat(admin.Routes(s.accounts), admin.SiteRoutes(operator{s}), admin.BackupRoutes(backups))
+	routes := slices.Concat(admin.Routes(s.accounts), admin.AccountRoutes(s.accounts), admin.ReportRoutes(s.rooms), admin.SiteRoutes(operator{s}),
+		admin.BackupRoutes(backups))
 	api, err := client.New(client.Config{Sessions: sessions{s.sessions}, Fresh: s.replica, State: s.replica, Clock: s.clock, Log: s.log}, routes)
 	if err != nil {
 		return err

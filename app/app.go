@@ -266,9 +266,9 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 		return err
 	}
 	meta.Metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
-	accounts := client.Accounts{Service: s.accounts, Open: s.cfg.OpenRegistration}
+	accounts := client.Accounts{Service: s.accounts, Registration: registration(s.cfg)}
 	s.api, err = client.New(client.Config{
-		Sessions: sessions{s.sessions}, Fresh: s.replica, State: state{s.replica, s.disk}, Site: s.cfg.Site,
+		Sessions: sessions{s.sessions}, Seen: s.watcher.See, Fresh: s.replica, State: state{s.replica, s.disk}, Site: s.cfg.Site,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,
 		Limits: client.Limits{Off: s.cfg.API.RateLimits == "off"},
 		Clock:  s.clock, Log: s.log, Registry: registry,
@@ -286,7 +286,8 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 
 // meta is what the server says of itself and of the other sites.
 func (s *Server) meta() (client.Meta, error) {
-	m := client.Meta{Server: id.ServerName(s.cfg.ServerName), PublicURL: s.cfg.PublicURL, Site: s.cfg.Site, Health: s.health, Status: s.status}
+	m := client.Meta{Server: id.ServerName(s.cfg.ServerName), PublicURL: s.cfg.PublicURL, Site: s.cfg.Site, Health: s.health, Status: s.status,
+		LoginToken: true, ThreePID: s.accounts.SendsMail(), Moderates: s.accounts.IsAdmin}
 	if s.site == nil {
 		return m, nil
 	}

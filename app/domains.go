@@ -6,7 +6,6 @@ import (
 
 	"bongsu/account"
 	"bongsu/api/client"
-	"bongsu/auth"
 	"bongsu/blob"
 	"bongsu/checkpoint"
 	"bongsu/ephemeral"
@@ -23,6 +22,7 @@ import (
 type domains struct {
 	accounts *account.Service
 	sessions *account.Sessions
+	watcher  *account.Watcher
 	herald   *account.Herald
 	rooms    *room.Service
 	keys     *keys.Keys
@@ -70,9 +70,14 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.onClose(func() error { s.rooms.Close(); return nil })
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
 	s.onClose(func() error { s.herald.Close(); return nil })
-	s.accounts = account.New(account.Config{Replica: s.replica, Server: server, Passwords: auth.NewPasswords(auth.Config{}),
-		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
-	s.sessions = account.NewSessions(s.replica.Rows())
+	accounts, err := s.accountConfig()
+	if err != nil {
+		return err
+	}
+	s.accounts = account.New(accounts)
+	s.sessions = account.NewSessions(s.accounts)
+	s.watcher = account.NewWatcher(s.accounts, s.clock.Now)
+	s.onClose(func() error { s.watcher.Close(); return nil })
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: server, Devices: devicesOf, CatchUp: s.replica.CatchUp})
 	s.onClose(func() error { s.keys.Close(); return nil })
 	if err := s.openMedia(data, server); err != nil {
@@ -153,7 +158,7 @@ func devicesOf(r kv.Reader, user id.UserID) []keys.Device {
 type sessions struct{ *account.Sessions }
 
 // Authenticate implements client.Sessions.
-func (s sessions) Authenticate(_ context.Context, token string) (client.Session, error) {
-	ses, err := s.Sessions.Authenticate(token)
+func (s sessions) Authenticate(ctx context.Context, token string) (client.Session, error) {
+	ses, err := s.Sessions.Authenticate(ctx, token)
 	return client.Session(ses), err
 }

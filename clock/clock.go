@@ -21,5 +21,8 @@ type Func func() time.Time
 // Now calls f.
 func (f Func) Now() time.Time { return f() }
 
+// Deadline is d from now for a connection: these are held against the machine's own clock, whatever another Clock says.
+func Deadline(d time.Duration) time.Time { return time.Now().Add(d) }
+
 // Millis is t as Unix milliseconds, the unit of all times in records, rows and events.
 func Millis(t time.Time) int64 { return t.UnixMilli() }

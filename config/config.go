@@ -37,10 +37,30 @@ type Config struct {
 	OpenRegistration bool   `help:"Let everybody make an account."`
 	UserDirectory    string `enum:"met,all,off" default:"met" placeholder:"met|all|off" help:"Whom users find by name: met, those who share a room or are in a room that is open to all; all; or off, nobody. Default ${default}."`
 
+	Accounts Accounts `embed:"" group:"Accounts"`
+
+	Mail    Mail    `embed:"" prefix:"mail-" group:"Mail"`
 	API     API     `embed:"" group:"Requests"`
 	Disk    Disk    `embed:"" group:"Storage"`
 	Cluster Cluster `embed:"" group:"Sites"`
 	Log     Log     `embed:"" prefix:"log-" group:"Logs"`
+}
+
+// Accounts is what holds for people's accounts.
+type Accounts struct {
+	RegistrationTokens bool          `help:"Let those make an account who have a registration token. See bongsu token."`
+	RegistrationEmail  string        `enum:"off,optional,required" default:"off" placeholder:"off|optional|required" help:"Whether an e-mail address is confirmed for a new account. Default ${default}."`
+	Terms              []string      `sep:"," placeholder:"TERM,…" help:"Documents to accept for a new account, each 'ID VERSION LANGUAGE URL NAME': 'privacy_policy 1.2 en https://example.org/privacy.html Privacy policy'. Default none."`
+	TokenLifetime      time.Duration `default:"1h" placeholder:"TIME" help:"How long an access token is good, where the client can refresh it. Default ${default}."`
+}
+
+// Mail is how messages to e-mail addresses are sent. Without a server none are, and addresses cannot be added to accounts.
+type Mail struct {
+	Server   string `placeholder:"HOST:PORT" help:"Mail server that messages are handed to. Default none: no mail is sent."`
+	From     string `placeholder:"ADDRESS" help:"Sender of messages, 'Example <no-reply@example.org>'. Required with a mail server. Default none."`
+	User     string `placeholder:"NAME" help:"User name at the mail server. Default none: it is not logged in."`
+	Password string `placeholder:"SECRET" help:"Password at the mail server. Better in the file or the environment than on the command line. Default none."`
+	Security string `enum:"starttls,tls,none" default:"starttls" placeholder:"HOW" help:"starttls, tls, or none for a mail server on this machine. Default ${default}."`
 }
 
 // API is how requests are served.
@@ -149,6 +169,12 @@ func (c *Config) Validate() error {
 	if c.Site == "" || len(c.Site) > 32 || strings.Trim(c.Site, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return wrong("site", "%q is not 1 to 32 characters of a-z, 0-9 and '-'", c.Site)
 	}
+	if _, err := c.Accounts.Documents(); err != nil {
+		return wrong("terms", "%v", err)
+	}
+	if err := c.checkMail(); err != nil {
+		return err
+	}
 	if _, err := c.API.Proxies(); err != nil {
 		return wrong("trusted-proxies", "%v", err)
 	}
@@ -158,6 +184,7 @@ func (c *Config) Validate() error {
 		text        string
 	}{
 		{"partitions", int64(c.Disk.Partitions), 1, 64, "1 to 64"},
+		{"token-lifetime", int64(c.Accounts.TokenLifetime), int64(10 * time.Second), int64(8760 * time.Hour), "10s to 8760h"},
 		{"max-requests", int64(c.API.MaxRequests), 1, 1 << 20, "1 to 1048576"},
 		{"request-timeout", int64(c.API.RequestTimeout), int64(100 * time.Millisecond), int64(10 * time.Minute), "100ms to 10m"},
 		{"shutdown-timeout", int64(c.API.ShutdownTimeout), 0, int64(time.Hour), "0s to 1h"},

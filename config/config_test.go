@@ -28,6 +28,8 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Config{
 		Data: "d", Listen: "127.0.0.1:8008", ServerName: "example.org", Site: "main", UserDirectory: "met",
+		Accounts: Accounts{RegistrationEmail: "off", TokenLifetime: time.Hour},
+		Mail:     Mail{Security: "starttls"},
 		API: API{RateLimits: "on", Presence: "on", TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, RequestTimeout: 10 * time.Second,
 			MaxRequests: 1024, MaxUpload: 50 << 20, ShutdownTimeout: 10 * time.Second},
 		Disk: Disk{Partitions: 4, DiskReserve: 256 << 20, Queue: 8 << 20, Cache: 32 << 20},
@@ -127,6 +129,13 @@ func TestErrors(t *testing.T) {
 		"--site=Main":                       `--site: "Main" is not 1 to 32 characters`,
 		"--site=" + strings.Repeat("a", 33): `--site`,
 		"--trusted-proxies=10.0.0.0/8,x":    `--trusted-proxies: "x" is neither an address nor a network`,
+		"--token-lifetime=1s":               "--token-lifetime: must be 10s to 8760h",
+		"--terms=privacy 1 en https://h/p":  "--terms: \"privacy 1 en https://h/p\" is not 'ID VERSION LANGUAGE URL NAME'",
+		"--terms=a/b 1 en https://h/p Name": "an id and a version have characters",
+		"--terms=p 1 e https://h/p Name":    `"e" is not a language`,
+		"--terms=p 1 en ftp://h/p Name":     `"ftp://h/p" is not a URL`,
+		"--registration-email=required":     "--registration-email: name a mail server with --mail-server",
+		"--mail-server=localhost:25":        "--mail-from: name the sender of messages",
 		"--partitions=0":                    "--partitions: must be 1 to 64",
 		"--partitions=four":                 "--partitions",
 		"--request-timeout=0s":              "--request-timeout: must be",

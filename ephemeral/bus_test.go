@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 // wire is a bus on which everybody hears everything at once, or nobody anything while it is cut.
 type wire struct {
+	mu   sync.Mutex
 	cut  bool
 	fns  map[int]func([]byte)
 	n    int // of messages
@@ -21,24 +24,33 @@ type wire struct {
 }
 
 func (w *wire) Publish(_ string, data []byte) error {
+	w.mu.Lock()
 	w.n++
-	if w.cut {
+	cut, fns := w.cut, slices.Collect(maps.Values(w.fns))
+	w.mu.Unlock()
+	if cut {
 		return errors.New("cut")
 	}
-	for _, fn := range w.fns {
+	for _, fn := range fns {
 		fn(data)
 	}
 	return nil
 }
 
 func (w *wire) Subscribe(_ string, fn func([]byte)) (func(), error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.fns == nil {
 		w.fns = map[int]func([]byte){}
 	}
 	n := w.next
 	w.next++
 	w.fns[n] = fn
-	return func() { delete(w.fns, n) }, nil
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.fns, n)
+	}, nil
 }
 
 // who is who types in room !a, as a site sees it.

@@ -73,11 +73,18 @@ const (
 	NotYetUploaded      Code = "not_yet_uploaded"     // a media id whose content has not come yet
 	HasContent          Code = "has_content"          // a media id that has content already
 	NoThumbnail         Code = "no_thumbnail"         // content that no thumbnail can be made of
+	InviteBlocked       Code = "invite_blocked"       // the invited user wants no invites
 	WrongBackup         Code = "wrong_backup"         // a key backup that is not the current one
 	Expired             Code = "expired"              // the transaction id is older than the promise to remember it
 	DuplicateAnnotation Code = "duplicate_annotation" // the same reaction once more
 	BadRelation         Code = "bad_relation"         // a relation to an event that cannot have it
-	InviteBlocked       Code = "invite_blocked"       // the invited user wants no invites
+	TokenExpired        Code = "token_expired"        // the access token's time is up; a refresh token or another login gives a new one
+	UserLocked          Code = "user_locked"          // the account is locked by an administrator, for now
+	UserSuspended       Code = "user_suspended"       // the account is suspended: it may read and leave, not take part
+	ThreepidInUse       Code = "threepid_in_use"      // the address belongs to another account
+	ThreepidAuth        Code = "threepid_auth"        // the address has not been confirmed
+	ThreepidMedium      Code = "threepid_medium"      // addresses of that sort are not handled
+	ServerNotTrusted    Code = "server_not_trusted"   // an identity server that is not asked
 )
 
 // Error is a failure with an operation, a kind and a message for the person at the other end.

@@ -72,6 +72,7 @@ type Feed struct {
 
 	looks   chan struct{} // has an element for each look at the rows that is under way
 	firsts  chan struct{} // likewise for those from the beginning
+	streams chan struct{} // likewise for answers of several parts, while they are fetched
 	buffers sync.Pool     // of *[]byte, in which answers are put together
 
 	filters struct {
@@ -99,6 +100,7 @@ func New(cfg Config) *Feed {
 	f := &Feed{cfg: cfg, r: cfg.Replica, hub: newHub(cfg.Replica.Positions())}
 	n := runtime.GOMAXPROCS(0)
 	f.looks, f.firsts = make(chan struct{}, looksEach*n), make(chan struct{}, firstsEach*n)
+	f.streams = make(chan struct{}, maxStreams)
 	rules := pushrule.Defaults(anybody)
 	f.defaults = pushrule.Compile(&rules, anybody)
 	h := fnv.New32a()

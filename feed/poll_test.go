@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"bongsu/account"
 	"bongsu/errs"
 	"bongsu/event"
 	"bongsu/id"
@@ -242,7 +243,7 @@ func TestToDevice(t *testing.T) {
 	}
 	proof, err := st.accounts.CheckPassword(ctx, "bob", "a password")
 	st.must(err)
-	_, err = st.accounts.Login(ctx, proof, "PHONE", "")
+	_, err = st.accounts.Login(ctx, proof, account.NewSession{Device: "PHONE"})
 	st.must(err)
 	rq := Request{User: user("bob"), Device: "PHONE"}
 	rq.Since = st.sync(ctx, rq).NextBatch

@@ -30,6 +30,9 @@ func (a *answer) joined() {
 			continue
 		}
 		a.close("}")
+		if !a.spill() {
+			return
+		}
 	}
 }
 
@@ -60,6 +63,7 @@ func (a *answer) joinedRoom(s *seat, entered bool) bool {
 	}
 	full := entered || a.rq.FullState
 	after := a.from(s.p)
+	a.to = a.viewer(&v, s)
 	if !entered {
 		a.movesBetween(&v, after, replica.End(a.at(s.p)))
 	}
@@ -232,6 +236,9 @@ func (a *answer) left() {
 			a.name(string(s.Room), "{")
 			a.leftRoom(&v, s)
 			a.close("}")
+			if !a.spill() {
+				return
+			}
 		}
 	}
 }
@@ -263,6 +270,7 @@ func lastStay(v *room.View, user id.UserID, after, upto room.Place) stay {
 
 func (a *answer) leftRoom(v *room.View, s *seat) {
 	after := a.from(s.p)
+	a.to = a.viewer(v, s)
 	st := lastStay(v, a.rq.User, after, s.Place)
 	if !st.any { // an invitation that was refused or taken back, a ban: that is all there is to see
 		own, ok := v.At(s.Place)

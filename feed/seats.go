@@ -12,12 +12,14 @@ import (
 	"bongsu/roomstate"
 )
 
-// seat is a user's place in one room. All but unread never changes.
+// seat is a user's place in one room. What does not say otherwise never changes.
 type seat struct {
 	room.Membership
-	p      journal.Partition // of the room
-	watch  *watch            // of a joined room; else nil
-	unread unread            // guarded by the hub's mutex
+	p       journal.Partition // of the room
+	watch   *watch            // of a joined room; else nil
+	unread  unread            // guarded by the hub's mutex, and so is
+	sight   *room.Sight       // what the user may see; nil: not yet read
+	sightAt room.Place        // as of this last state event
 }
 
 // watch is a room that somebody who syncs is in.

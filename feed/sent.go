@@ -10,7 +10,7 @@ import (
 // With lazy loading a member is sent when they first say something. What was sent to a device is remembered here, so that it is not sent
 // with each message. A token names what had been sent when it was given out: whoever comes with it has got that. A token that names
 // something else (of another site, of another run, from before) finds nothing remembered, and members are sent once more. So it does
-// no harm to forget. See docs/adr/0049-who-was-sent-is-named-by-the-token.md.
+// no harm to forget. See docs/adr/0045-who-was-sent-is-named-by-the-token.md.
 
 // device is what was sent to a device, by the hashes of room and place of member events. The hub's mutex guards it.
 type device struct {

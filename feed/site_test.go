@@ -203,6 +203,8 @@ type eventJSON struct {
 		Transaction string         `json:"transaction_id"`
 		Prev        map[string]any `json:"prev_content"`
 		Because     *eventJSON     `json:"redacted_because"`
+		Membership  string
+		Relations   map[string]map[string]any `json:"m.relations"`
 	}
 }
 

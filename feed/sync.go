@@ -1,9 +1,9 @@
 package feed
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"time"
 
 	"bongsu/account"
@@ -45,11 +45,24 @@ const (
 	MaxTimeout = 2 * time.Minute
 )
 
-// Sync is the answer. Errors: Invalid for a token or filter that is none; Unavailable when this site is behind the
+// Sync is the answer as a whole; else it is Stream.
+func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
+	an, err := f.Stream(ctx, rq)
+	if err != nil {
+		return nil, err
+	}
+	if out, ok := an.Whole(); ok {
+		return out, nil
+	}
+	defer an.Close() //nolint:errcheck // it has none
+	return io.ReadAll(an)
+}
+
+// Stream is the answer, to be read. Errors: Invalid for a token or filter that is none; Unavailable when this site is behind the
 // token. When ctx ends the answer is what there is.
 //
 // path 7/7: what was written comes to everybody who may see it.
-func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
+func (f *Feed) Stream(ctx context.Context, rq Request) (*Answer, error) {
 	filter, err := f.filter(ctx, rq.User, rq.Filter)
 	if err != nil {
 		return nil, err
@@ -71,11 +84,11 @@ func (f *Feed) Sync(ctx context.Context, rq Request) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		var out []byte
+		var out *Answer
 		var news bool
 		kv.Aside(func() {
 			defer done()
-			out, news, err = f.look(&rq, filter, since, vis)
+			out, news, err = f.look(ctx, &rq, filter, since, vis)
 		})
 		if err != nil {
 			return nil, err
@@ -155,18 +168,22 @@ func (f *Feed) breathe(ctx context.Context, v *viewer) {
 // answer is an answer in the making.
 type answer struct {
 	writer
-	f      *Feed
-	rq     *Request
-	filter *filter.Filter
-	since  *Token // nil: everything is new
-	vis    visit
-	view   *replica.View
-	next   Token
-	seats  []*seat
-	now    int64    // Unix milliseconds
-	news   bool     // there is something that a client would want to be woken for
-	typing bool     // somebody may have begun or stopped to type
-	sent   *sending // nil: members may be sent twice
+	f       *Feed
+	rq      *Request
+	filter  *filter.Filter
+	since   *Token // nil: everything is new
+	vis     visit
+	view    *replica.View
+	next    Token
+	yield   func([]byte) bool // takes a part
+	done    bool              // all is written
+	stopped bool              // nobody wants more
+	seats   []*seat
+	now     int64       // Unix milliseconds
+	news    bool        // there is something that a client would want to be woken for
+	typing  bool        // somebody may have begun or stopped to type
+	to      room.Viewer // for whom the events of the room are written that is being written
+	sent    *sending    // nil: members may be sent twice
 
 	prefers *prefs  // nil: not yet read
 	entered []*seat // rooms that the user has come into since the token
@@ -184,37 +201,6 @@ type member struct {
 
 // keepBuffer is the largest buffer that is kept for the next answer.
 const keepBuffer = 64 << 10
-
-// look writes what is new since the token; news is false if nothing is. Errors are those of answer.
-func (f *Feed) look(rq *Request, filter *filter.Filter, since *Token, vis visit) (out []byte, news bool, err error) {
-	buf, ok := f.buffers.Get().(*[]byte)
-	if !ok {
-		buf = new([]byte)
-	}
-	view := f.r.View()
-	defer view.Close()
-	a, err := f.answer(rq, filter, since, vis, view)
-	if err != nil {
-		return nil, false, err
-	}
-	a.b = (*buf)[:0]
-	if lazily(filter) && f.longTokens() {
-		var name uint64
-		if since != nil && since.Origin == f.origin {
-			name = since.Sent
-		}
-		a.sent = f.hub.sendingTo(vis.v, rq.Device, name)
-	}
-	a.accountData()
-	a.write()
-	if cap(a.b) <= keepBuffer {
-		out = bytes.Clone(a.b)
-		*buf = a.b
-		f.buffers.Put(buf)
-		return out, a.news, nil
-	}
-	return a.b, a.news, nil
-}
 
 // answer begins an answer from a view. It fails with Unavailable when rows have been discarded meanwhile, so that the view may have
 // less than the client.
@@ -243,6 +229,13 @@ func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visi
 		a.since = &anew
 	}
 	a.seats = f.hub.seats(vis, view)
+	if lazily(filter) && f.longTokens() {
+		var name uint64
+		if since != nil && since.Origin == f.origin {
+			name = since.Sent
+		}
+		a.sent = f.hub.sendingTo(vis.v, rq.Device, name)
+	}
 	return a, nil
 }
 

@@ -115,8 +115,13 @@ func (a *answer) stateAndTimeline(v *room.View, t timeline, full bool) {
 
 func (a *answer) writeTimeline(v *room.View, t timeline) {
 	a.key("timeline", `{"events":[`)
+	to := a.to
+	if !t.limited { // the client has seen, or sees here, all that relates to these events
+		to.Sight = nil
+	}
 	for _, s := range t.events {
-		a.event(v, s)
+		a.elem()
+		a.b = v.AppendClient(a.b, s, to)
 		if memberOf(s) != "" && !a.rq.StateAfter {
 			a.sent.add(v.ID, s.Place)
 		}
@@ -134,7 +139,23 @@ func (a *answer) writeTimeline(v *room.View, t timeline) {
 
 func (a *answer) event(v *room.View, s room.Stored) {
 	a.elem()
-	a.b = v.AppendClient(a.b, s, room.Viewer{User: a.rq.User, Device: a.rq.Device, Now: a.now, NoRoomID: true})
+	a.b = v.AppendClient(a.b, s, a.to)
+}
+
+// viewer is for whom the events of a room are written. What the user may see of it changes with its state only, and is kept.
+func (a *answer) viewer(v *room.View, s *seat) room.Viewer {
+	a.f.hub.mu.Lock()
+	sight, at := s.sight, s.sightAt
+	a.f.hub.mu.Unlock()
+	if sight == nil || at != v.LastState {
+		sees := v.Sight(a.rq.User)
+		sight = &sees
+		a.f.hub.mu.Lock()
+		s.sight, s.sightAt = sight, v.LastState
+		a.f.hub.mu.Unlock()
+	}
+	return room.Viewer{User: a.rq.User, Device: a.rq.Device, Now: a.now, NoRoomID: true, Sight: sight, Ignored: a.prefs().ignored,
+		Membership: v.MembershipAt(a.rq.User)}
 }
 
 // move notes a change of membership, for what it means to who shares rooms with whom.

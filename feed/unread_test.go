@@ -176,7 +176,7 @@ func TestLogout(t *testing.T) {
 	st.must(err)
 	proof, err := st.accounts.CheckPassword(ctx, "amy", "a password")
 	st.must(err)
-	login, err := st.accounts.Login(ctx, proof, "PHONE", "")
+	login, err := st.accounts.Login(ctx, proof, account.NewSession{Device: "PHONE"})
 	st.must(err)
 	since := st.token("amy")
 	phone := st.parked(ctx, Request{User: user("amy"), Device: "PHONE", Since: since, Timeout: time.Minute})
@@ -249,5 +249,39 @@ func TestForgets(t *testing.T) {
 	res := st.sync(t.Context(), Request{User: user("amy"), Device: id.DeviceID("amy"), Since: since})
 	if len(res.Rooms.Join[r].Timeline.Events) != 1 {
 		t.Errorf("%+v", res)
+	}
+}
+
+// TestRelationsInSync: an event brings along what relates to it, as the one who asks may know of it.
+func TestRelationsInSync(t *testing.T) {
+	st := newSite(t)
+	_, err := st.accounts.AddUser(t.Context(), "bob", "a password", false)
+	st.must(err)
+	r := st.create("amy", room.Creation{Preset: "public_chat"})
+	st.join("bob", r)
+	root := st.say("amy", r, "root")
+	for range 2 {
+		st.related("amy", r, "m.thread", root)
+	}
+	replies := func() any {
+		t.Helper()
+		for _, e := range st.sync(t.Context(), Request{User: user("bob")}).Rooms.Join[r].Timeline.Events {
+			if e.Unsigned.Membership != "join" && e.Type == "m.room.message" {
+				t.Errorf("%+v", e)
+			}
+			if e.ID == root {
+				return e.Unsigned.Relations["m.thread"]["count"]
+			}
+		}
+		return nil
+	}
+	if got := replies(); got != 2.0 {
+		t.Errorf("%v replies", got)
+	}
+	st.must(st.accounts.SetData(t.Context(), user("bob"), "", "m.ignored_user_list", json.RawMessage(`{"ignored_users":{"@cat:h":{}}}`)))
+	st.join("cat", r)
+	st.related("cat", r, "m.thread", root)
+	if got := replies(); got != 2.0 {
+		t.Errorf("%v replies, with one that is ignored", got)
 	}
 }

@@ -8,7 +8,10 @@ import (
 
 // writer puts JSON together by hand: most of an answer is bytes that are JSON already. A comma is owed wherever the last byte does
 // not open something.
-type writer struct{ b []byte }
+type writer struct {
+	b   []byte
+	out int // bytes that were there before b, and have been handed out
+}
 
 func (w *writer) comma() {
 	switch w.b[len(w.b)-1] {
@@ -37,9 +40,18 @@ func (w *writer) str(s string)    { w.b = event.AppendString(w.b, s) }
 func (w *writer) int(n int64)     { w.b = strconv.AppendInt(w.b, n, 10) }
 func (w *writer) raw(v []byte)    { w.b = append(w.b, v...) }
 func (w *writer) close(s string)  { w.b = append(w.b, s...) }
-func (w *writer) mark() int       { return len(w.b) }
-func (w *writer) back(mark int)   { w.b = w.b[:mark] }
-func (w *writer) grown(m int) int { return len(w.b) - m }
+func (w *writer) mark() int       { return w.out + len(w.b) }
+func (w *writer) back(mark int)   { w.b = w.b[:mark-w.out] } // not behind what was handed out
+func (w *writer) grown(m int) int { return w.mark() - m }
+
+// spill hands out all but the last byte, which says whether a comma is owed. It reports what to says.
+func (w *writer) spill(to func([]byte) bool) bool {
+	n := len(w.b) - 1
+	ok := to(w.b[:n])
+	w.b[0] = w.b[n]
+	w.b, w.out = w.b[:1], w.out+n
+	return ok
+}
 
 // section writes a member of an object and what fill puts into it, or nothing if that is nothing. It reports whether there was
 // something.

@@ -79,6 +79,20 @@ var access = map[string]string{
 	"getRoomState": past, "getRoomStateWithKey": past, "setRoomStateWithKey": hers,
 	"sendMessage": members, "redactEvent": "----++", "setTyping": hers, "postReceipt": members, "setReadMarker": members,
 
+	"getRoomIdByAlias": open, "setRoomAlias": members, "deleteRoomAlias": hers, "getLocalAliases": members,
+	"getRoomVisibilityOnDirectory": open, "setRoomVisibilityOnDirectory": hers, "getPublicRooms": anyone, "queryPublicRooms": anyone,
+	"getRoomSummary": open, "getSpaceHierarchy": "-+--++", "upgradeRoom": hers, "searchUserDirectory": anyone,
+	"getRelatingEvents": "00++++", "getRelatingEventsWithRelType": "00++++", "getRelatingEventsWithRelTypeAndEventType": "00++++",
+	"getThreadRoots": past, "getEventByTimestamp": past,
+	"getPresence": members, "setPresence": hers, "getRoomTags": hers, "setRoomTag": hers, "deleteRoomTag": hers,
+	"getDelayedEvents": anyone, "updateDelayedEvent": open, "actOnDelayedEvent": open, // whoever knows the id
+
+	// backups of keys: what is of another user is not there
+	"postRoomKeysVersion": anyone, "getRoomKeysVersionCurrent": anyone, "getRoomKeysVersion": "00000+", "putRoomKeysVersion": "00000+",
+	"deleteRoomKeysVersion": "00000+", "putRoomKeys": "00000+", "getRoomKeys": "00000+", "deleteRoomKeys": "00000+",
+	"putRoomKeysByRoomId": "00000+", "getRoomKeysByRoomId": "00000+", "deleteRoomKeysByRoomId": "00000+",
+	"putRoomKeyBySessionId": "00000+", "getRoomKeyBySessionId": "00000+", "deleteRoomKeyBySessionId": "00000+",
+
 	// keys and messages to devices
 	"uploadKeys": "44444+", "queryKeys": anyone, "claimKeys": anyone, "getKeysChanges": anyone, "uploadCrossSigningKeys": "44444+",
 	"uploadCrossSigningSignatures": anyone, "sendToDevice": anyone,
@@ -186,6 +200,32 @@ func (w *world) stage(ctx context.Context, r client.Route) {
 	w.values["roomId"], w.values["roomIdOrAlias"], w.values["eventId"] = room, room, event
 }
 
+// prepare makes what the route names, where it is to be there.
+func (w *world) prepare(r client.Route) {
+	w.t.Helper()
+	if strings.Contains(r.Path, "{roomId") || strings.Contains(r.Path, "{roomAlias}") {
+		w.stage(w.t.Context(), r)
+	}
+	w.values["ruleId"] = "mine"
+	switch {
+	case r.Op == "deleteRoomAlias":
+		w.values["roomAlias"] = "#annas:localhost"
+		w.must(w.anna, "PUT", harness.Path("v3", "directory", "room", w.values["roomAlias"]), map[string]string{"room_id": w.values["roomId"]})
+	case strings.Contains(r.Path, "{ruleId}") && r.Op != "setPushRule":
+		w.values["ruleId"] = "annas"
+		w.must(w.anna, "PUT", harness.Path("v3", "pushrules", "global", "override", "annas"),
+			map[string]any{"actions": []string{"notify"}, "conditions": []any{}})
+	case strings.Contains(r.Path, "/room_keys/"):
+		var backup struct{ Version string }
+		if err := w.anna.Do(w.t.Context(), "POST", harness.Path("v3", "room_keys", "version"), []byte(w.bodies["postRoomKeysVersion"]), &backup); err != nil {
+			w.t.Fatal(err)
+		}
+		w.values["version"] = backup.Version
+		w.must(w.anna, "PUT", harness.Path("v3", "room_keys", "keys", w.values["roomId"], "s")+"?version="+backup.Version,
+			[]byte(w.bodies["putRoomKeyBySessionId"]))
+	}
+}
+
 // body is what is sent to the route. It is right for whoever may.
 func (w *world) body(r client.Route) []byte {
 	target := w.bela
@@ -195,6 +235,10 @@ func (w *world) body(r client.Route) []byte {
 	switch r.Op {
 	case "kick", "ban", "unban", "inviteUser":
 		return fmt.Appendf(nil, `{"user_id": %q}`, target.User)
+	case "setRoomAlias": // the one of the last is taken
+		w.n++
+		w.values["roomAlias"] = fmt.Sprintf("#a%d:localhost", w.n)
+		return fmt.Appendf(nil, `{"room_id": %q}`, w.values["roomId"])
 	case "setReadMarker":
 		return fmt.Appendf(nil, `{"m.read": %q}`, w.values["eventId"])
 	case "uploadKeys": // of anna's other device
@@ -211,7 +255,12 @@ func (w *world) body(r client.Route) []byte {
 
 // query is what the route needs of a query.
 func (w *world) query(r client.Route) string {
+	if strings.Contains(r.Path, "/room_keys/keys") {
+		return "?version=" + w.values["version"]
+	}
 	switch r.Op {
+	case "getEventByTimestamp":
+		return "?ts=0&dir=f"
 	case "sync":
 		return "?timeout=0"
 	case "getRoomEvents":
@@ -258,16 +307,11 @@ func TestWhoMay(t *testing.T) {
 			t.Errorf("%s: access says %q, and the route table says %d of tokens", r.Op, rule, r.Auth)
 			continue
 		}
-		if strings.Contains(r.Path, "{roomId") {
-			w.stage(t.Context(), r)
-		}
-		if w.values["ruleId"] = "mine"; strings.Contains(r.Path, "{ruleId}") && r.Op != "setPushRule" {
-			w.values["ruleId"] = "annas"
-			w.must(w.anna, "PUT", harness.Path("v3", "pushrules", "global", "override", "annas"), map[string]any{"actions": []string{"notify"}, "conditions": []any{}})
-		}
+		w.prepare(r)
 		try := func(name, token string, want byte) {
 			t.Helper()
-			status, errcode := w.ask(r, w.path(r, "", "")+w.query(r), token, w.body(r))
+			body := w.body(r) // first: it may choose what the path names
+			status, errcode := w.ask(r, w.path(r, "", "")+w.query(r), token, body)
 			if !outcomes[want](status, errcode) {
 				t.Errorf("%s by %s: %d %s, want %c", r.Op, name, status, errcode, want)
 			}

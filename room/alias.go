@@ -14,7 +14,7 @@ import (
 
 // An alias lives in its own slot, which is another than that of its room. A room that is made with an alias is a saga: the alias is
 // reserved, the room is made, the room's slot says so to the alias's. If that word does not come, because whoever made the room
-// died on the way, the alias asks: a room that is not there by then never will be (docs/adr/0043-aliases-are-reserved-by-asking.md).
+// died on the way, the alias asks: a room that is not there by then never will be (docs/adr/0041-aliases-are-reserved-by-asking.md).
 
 // Tables of aliases. The keys of the first go on with the alias.
 const (
@@ -141,7 +141,7 @@ func aliasTaken(code errs.Code, alias id.RoomAlias) error {
 // alias gives an alias to a room that is there, which its submitter has seen.
 func (m *machine) alias(tx *replica.Tx, b aliasBody) ([]byte, error) {
 	if a, ok := findAlias(tx, b.Alias); ok {
-		if a.room == b.Room && a.creator == b.User && !a.reserved {
+		if a.room == b.Room && a.creator == b.User {
 			return nil, nil // the same request again
 		}
 		return nil, aliasTaken("", b.Alias)
@@ -150,12 +150,13 @@ func (m *machine) alias(tx *replica.Tx, b aliasBody) ([]byte, error) {
 	return nil, nil
 }
 
-// unalias takes an alias away from the room that its submitter has seen it on: for whoever made it, and whoever is allowed to there.
+// unalias takes an alias away from the room that its submitter has seen it on: for whoever made it, and whoever is allowed to there. The
+// word of a room that has just been made may come later, and then finds nothing.
 func (m *machine) unalias(tx *replica.Tx, b aliasBody) ([]byte, error) {
 	const op = "room.unalias"
 	a, ok := findAlias(tx, b.Alias)
 	switch {
-	case !ok || a.reserved:
+	case !ok:
 		return nil, noAlias(op, b.Alias)
 	case a.room != b.Room:
 		return nil, errs.New(op, errs.Conflict, "", "the alias has just gone to another room; try again")

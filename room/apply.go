@@ -34,6 +34,8 @@ func Machine() replica.Machine {
 		kindCarry:        {Since: sinceRules, Apply: replica.JSON(m.carry)},
 		kindArrived:      {Since: sinceRules, Apply: replica.JSON(m.arrived)},
 		kindUpgraded:     {Since: sinceRules, Apply: replica.JSON(m.upgraded)},
+		kindReport:       {Since: sinceRules, Apply: replica.JSON(m.report)},
+		kindDismiss:      {Since: sinceRules, Apply: replica.JSON(m.dismiss)},
 		kindPublish:      {Since: sinceRules, Apply: replica.JSON(m.setPublic)},
 		kindAlias:        {Since: sinceRules, Apply: replica.JSON(m.alias)},
 		kindUnalias:      {Since: sinceRules, Apply: replica.JSON(m.unalias)},
@@ -58,7 +60,8 @@ const (
 	kindDue      = "room.due"     // its time has come: of a timer
 )
 
-// sinceRules is the rules version that brought room versions 6 to 9, aliases, published rooms, upgrades, relations and delayed events.
+// sinceRules is the rules version that brought room versions 6 to 9, aliases, published rooms, upgrades, reports, relations and delayed
+// events.
 const sinceRules = 3
 
 type machine struct {

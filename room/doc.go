@@ -12,10 +12,14 @@
 //     of that key's history; the counts in the head are those of the member rows.
 //   - Every event fulfils the auth rules in the state before it, and its id is the hash of what it was when it was made.
 //   - A refused proposal leaves nothing; a room whose creation is refused does not exist.
+//   - An alias stands for one room. A room that was made with an alias has it, and one that was refused has left none behind.
+//   - A room is replaced once; its tombstone names a room that is there.
 //
 // Where things are: rows.go (tables and their formats), read.go and sight.go (reading), apply.go (the core of every change),
-// create.go, send.go, member.go, receipt.go (the kinds of proposal), service*.go (towards the edge), token.go (pages).
+// create.go, send.go, member.go, receipt.go (the kinds of proposal), service*.go (towards the edge), token.go (pages); alias.go,
+// found.go and public.go (how rooms are found), summary.go and hierarchy.go (what is shown of them), upgrade.go, report.go.
 //
 // Limits: room versions 6 to 12; no federation, so all members are users of this server and there is no state resolution;
-// no aliases; at most 1,000 events when a room is created.
+// at most 1,000 events and 200 invites when a room is created. A page of the directory reads the head of every published room, which
+// is quick up to some ten thousand of them.
 package room

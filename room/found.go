@@ -94,7 +94,7 @@ func (v *View) mayName(user id.UserID) bool {
 	return rules.UserLevel(user) >= rules.StateLevel(event.TypeCanonicalAlias)
 }
 
-// deriveDirectory makes the derived rows of aliases and published rooms anew, from the state of one slot.
+// deriveDirectory makes the derived rows of aliases, published rooms and reports anew, from the state of one slot.
 func deriveDirectory(r kv.Reader, p journal.Partition, slot id.Slot, set func(key, value []byte)) {
 	prefix := replica.Row(slot, machineByte, tableAlias)
 	for k := range r.Scan(prefix, kv.End(prefix)) {
@@ -107,6 +107,7 @@ func deriveDirectory(r kv.Reader, p journal.Partition, slot id.Slot, set func(ke
 	for k := range r.Scan(prefix, kv.End(prefix)) {
 		set(kv.Str(replica.Derived(p, machineByte, tablePublished), lastString(k[len(prefix):])), []byte{})
 	}
+	deriveReports(r, p, slot, set)
 }
 
 // lastString reads a key's part that is a string and its end.

@@ -22,15 +22,15 @@ const typeSpaceChild = "m.space.child"
 
 // Bounds of a walk.
 const (
-	MaxDepth  = 16   // of a room below the top
-	maxWalked = 5000 // rooms that are looked at, on all pages together
+	MaxSpaceDepth = 16   // of a room below the top
+	maxWalked     = 5000 // rooms that are looked at, on all pages together
 )
 
 // HierarchyQuery asks for a page of the rooms of a space.
 type HierarchyQuery struct {
 	From      string // a token of an earlier page, "" for the first
 	Limit     int    // at least 1
-	MaxDepth  int    // of a room below the top; at most MaxDepth
+	MaxDepth  int    // of a room below the top; at most MaxSpaceDepth
 	Suggested bool   // suggested children only
 }
 
@@ -204,7 +204,7 @@ func parseHierarchyToken(q HierarchyQuery) (t hierarchyToken, err error) {
 	}
 	bad := errs.New(op, errs.Invalid, errs.InvalidParam, "the page token is malformed")
 	b, err := base64.RawURLEncoding.Strict().DecodeString(q.From)
-	if err != nil || json.Unmarshal(b, &t) != nil || len(t.Path) > MaxDepth {
+	if err != nil || json.Unmarshal(b, &t) != nil || len(t.Path) > MaxSpaceDepth {
 		return hierarchyToken{}, bad
 	}
 	if t.MaxDepth != q.MaxDepth || t.Suggested != q.Suggested {

@@ -28,9 +28,9 @@ func TestPublishing(t *testing.T) {
 	}
 	is(room, true)
 	is(hidden, false)
-	expect(t, "no power", publish(bob, room, false), errs.Forbidden, "")
-	expect(t, "a stranger", publish(cat, room, false), errs.Forbidden, "")
-	expect(t, "no room", publish(amy, "!none", true), errs.NotFound, "")
+	refused(t, publish(bob, room, false), errs.Forbidden, "")
+	refused(t, publish(cat, room, false), errs.Forbidden, "")
+	refused(t, publish(amy, "!none", true), errs.NotFound, "")
 	ok(t, publish(amy, room, false))
 	ok(t, publish(amy, room, false))
 	ok(t, publish(amy, hidden, true))

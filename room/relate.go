@@ -201,7 +201,7 @@ func (w *writer) countReply(root id.EventID, user id.UserID, n int64) {
 	w.tx.Set(key, binary.AppendUvarint(nil, uint64(count)))
 }
 
-// derive makes the derived rows of the rooms in a slot.
+// derive makes the derived rows of the rooms, aliases and reports in a slot.
 func derive(r kv.Reader, p journal.Partition, slot id.Slot, set func(key, value []byte)) {
 	prefix := replica.Row(slot, machineByte, tableHead)
 	for k := range r.Scan(prefix, kv.End(prefix)) {

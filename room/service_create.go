@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"bongsu/errs"
 	"bongsu/event"
@@ -326,7 +327,24 @@ func (b *builder) powerLevels() event.Object {
 	for key, v := range b.canonical(b.c.PowerLevels).All() {
 		levels = levels.With(key, v)
 	}
+	if creatorPower {
+		levels = tombstoneAbove(levels)
+	}
 	return levels
+}
+
+// tombstoneAbove makes replacing the room take more than other state, if what the request put on top says nothing of it.
+func tombstoneAbove(levels event.Object) event.Object {
+	events := levels.Field("events")
+	if len(events) < 2 || events[0] != '{' || event.Object(events).Has(event.TypeTombstone) {
+		return levels // what is malformed will be refused
+	}
+	state, ok := levels.Int("state_default")
+	if !ok {
+		state = 50
+	}
+	level := strconv.AppendInt(nil, max(150, min(state, event.MaxInt-1)+1), 10)
+	return levels.With("events", event.Object(events).With(event.TypeTombstone, level))
 }
 
 // object is {"key":"value"}.

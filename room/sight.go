@@ -37,6 +37,9 @@ func (s Sight) seesAllFrom(p Place) bool {
 	return n > 0 && s.spans[n-1].to == replica.Forever && !p.Before(s.spans[n-1].from)
 }
 
+// All reports whether everything is visible.
+func (s Sight) All() bool { return s.seesAllFrom(Place{}) }
+
 // Nothing reports whether no event at all is visible.
 func (s Sight) Nothing() bool { return len(s.spans) == 0 }
 

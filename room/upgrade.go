@@ -21,7 +21,7 @@ import (
 //	new room   room.arrived   says whether the room is there
 //	old room   room.upgraded  the tombstone, and what goes with it; or the row is taken away
 //
-// Messages between two partitions arrive once and in order. See docs/adr/0044-an-upgrade-is-carried-by-the-outbox.md.
+// Messages between two partitions arrive once and in order. See docs/adr/0042-an-upgrade-is-carried-by-the-outbox.md.
 
 // tableUpgrade has a row for a room that is being replaced, or has been: upgradeRow as JSON.
 const tableUpgrade = 'g'
@@ -241,7 +241,7 @@ func (m *machine) upgraded(tx *replica.Tx, b upgradedBody) ([]byte, error) {
 	}
 	if !b.Made || err != nil {
 		tx.Delete(w.key(tableUpgrade))
-		return nil, nil
+		return nil, nil //nolint:nilerr // a refusal, which there is nobody to tell
 	}
 	if err := w.retire(row, by); err != nil {
 		return nil, err

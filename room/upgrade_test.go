@@ -52,8 +52,8 @@ func TestUpgradeVersions(t *testing.T) {
 				ok(t, err)
 				ok(t, st.Join(t.Context(), bob, old, ""))
 			}
-			new := st.upgrade(t, bob, old, to) // bob, whose power is no more than that
-			v := st.open(t, new)
+			next := st.upgrade(t, bob, old, to) // bob, whose power is no more than that
+			v := st.open(t, next)
 			rules := v.Rules()
 			wantBob, wantAmy := int64(60), int64(100)
 			if to.Features().CreatorPower {
@@ -69,10 +69,10 @@ func TestUpgradeVersions(t *testing.T) {
 			if rules.JoinRule() != want {
 				t.Errorf("%s: %s, want %s", name, rules.JoinRule(), want)
 			}
-			if got := st.stateOf(t, new, event.TypeName, ""); got != `{"name":"`+name+`"}` {
+			if got := st.stateOf(t, next, event.TypeName, ""); got != `{"name":"`+name+`"}` {
 				t.Errorf("%s: the name is %s", name, got)
 			}
-			if got := st.stateOf(t, old, event.TypeTombstone, ""); !strings.Contains(got, string(new)) {
+			if got := st.stateOf(t, old, event.TypeTombstone, ""); !strings.Contains(got, string(next)) {
 				t.Errorf("%s: the tombstone is %s", name, got)
 			}
 			create := v.Load(firstState(&v, event.TypeCreate)).Content
@@ -80,9 +80,9 @@ func TestUpgradeVersions(t *testing.T) {
 				t.Errorf("%s: %s", name, create)
 			}
 			// The new room works: it can be joined by whoever may, and spoken in.
-			ok(t, st.Invite(t.Context(), bob, new, amy.User, ""))
-			ok(t, st.Join(t.Context(), amy, new, ""))
-			_, err := st.Send(t.Context(), amy, new, event.TypeMessage, "1", []byte(`{"body":"here"}`))
+			ok(t, st.Invite(t.Context(), bob, next, amy.User, ""))
+			ok(t, st.Join(t.Context(), amy, next, ""))
+			_, err := st.Send(t.Context(), amy, next, event.TypeMessage, "1", []byte(`{"body":"here"}`))
 			ok(t, err)
 		}
 	}
@@ -117,20 +117,20 @@ func TestUpgradeCarries(t *testing.T) {
 	_, err := st.SendState(t.Context(), amy, old, event.TypePowerLevels, "", []byte(levels))
 	ok(t, err)
 
-	new := st.upgrade(t, amy, old, event.V12, cat.User)
+	next := st.upgrade(t, amy, old, event.V12, cat.User)
 	state[event.TypeCanonicalAlias] = `{"alias":"#main:h"}`
 	state[event.TypePowerLevels] = strings.Replace(levels, `"@amy:h":100,`, "", 1)
 	for typ, want := range state {
-		if got := st.stateOf(t, new, typ, ""); got != want {
+		if got := st.stateOf(t, next, typ, ""); got != want {
 			t.Errorf("%s: %s, want %s", typ, got, want)
 		}
 	}
-	v := st.open(t, new)
+	v := st.open(t, next)
 	create := v.Load(firstState(&v, event.TypeCreate)).Content.Without("predecessor", "bongsu.nonce")
 	if string(create) != `{"additional_creators":["@cat:h"],"m.federate":false,"room_version":"12","type":"m.space"}` {
 		t.Errorf("%s", create)
 	}
-	if got := st.stateOf(t, new, event.TypeMember, "@eve:h"); got != `{"membership":"ban","reason":"spam"}` {
+	if got := st.stateOf(t, next, event.TypeMember, "@eve:h"); got != `{"membership":"ban","reason":"spam"}` {
 		t.Errorf("eve: %s", got)
 	}
 	bans, joined := 0, 0
@@ -157,7 +157,7 @@ func TestUpgradeCarries(t *testing.T) {
 	}
 
 	// The old room.
-	if a, b := st.aliases(old), st.aliases(new); a != "[]" || b != "[#main:h #second:h]" {
+	if a, b := st.aliases(old), st.aliases(next); a != "[]" || b != "[#main:h #second:h]" {
 		t.Errorf("aliases: %s, %s", a, b)
 	}
 	was := st.open(t, old)
@@ -172,7 +172,7 @@ func TestUpgradeCarries(t *testing.T) {
 		t.Error(st.stateOf(t, old, event.TypePowerLevels, ""))
 	}
 	_, err = st.Send(t.Context(), bob, old, event.TypeMessage, "1", []byte(`{}`))
-	expect(t, "a message in the old room", err, errs.Forbidden, "")
+	refused(t, err, errs.Forbidden, "")
 }
 
 // TestUpgradeLevels: whoever was a creator above all levels keeps the highest one where there is none above.
@@ -210,12 +210,12 @@ func TestUpgradeRefused(t *testing.T) {
 		_, err := st.Upgrade(t.Context(), by, room, v, creators)
 		return err
 	}
-	expect(t, "version", try(amy, old, "5"), errs.Unsupported, errs.UnsupportedVersion)
-	expect(t, "no power", try(bob, old, event.V12), errs.Forbidden, "")
-	expect(t, "a stranger", try(cat, old, event.V12), errs.Forbidden, "")
-	expect(t, "no room", try(amy, "!none", event.V12), errs.Forbidden, "")
-	expect(t, "creators", try(amy, old, event.V12, "cat"), errs.Invalid, errs.InvalidParam)
-	expect(t, "many creators", try(amy, old, event.V12, make([]id.UserID, 101)...), errs.Invalid, errs.InvalidParam)
+	refused(t, try(amy, old, "5"), errs.Unsupported, errs.UnsupportedVersion)
+	refused(t, try(bob, old, event.V12), errs.Forbidden, "")
+	refused(t, try(cat, old, event.V12), errs.Forbidden, "")
+	refused(t, try(amy, "!none", event.V12), errs.Forbidden, "")
+	refused(t, try(amy, old, event.V12, "cat"), errs.Invalid, errs.InvalidParam)
+	refused(t, try(amy, old, event.V12, make([]id.UserID, 101)...), errs.Invalid, errs.InvalidParam)
 	if v := st.open(t, old); func() bool { _, there := v.upgrading(); return there }() {
 		t.Fatal("a refused upgrade is under way")
 	}
@@ -223,8 +223,8 @@ func TestUpgradeRefused(t *testing.T) {
 	if again := st.upgrade(t, amy, old, event.V10); again != to {
 		t.Errorf("once more: %s, not %s", again, to)
 	}
-	expect(t, "another version", try(amy, old, event.V12), errs.Forbidden, "")
-	expect(t, "no power, later", try(bob, old, event.V10), errs.Forbidden, "")
+	refused(t, try(amy, old, event.V12), errs.Forbidden, "")
+	refused(t, try(bob, old, event.V10), errs.Forbidden, "")
 }
 
 // TestUpgradeSurvivesCrash stops the process after each record of the upgrade in turn. The next one, with the rows of the first or with

@@ -2,7 +2,7 @@
 //
 // Invariant: whoever can open the socket may do everything here; the data directory's permissions are the authentication.
 //
-// Limits: user management only. The socket speaks HTTP with the errors of the Client-Server API.
+// Limits: accounts, registration tokens, sites and backups. The socket speaks HTTP with the errors of the Client-Server API.
 package admin
 
 import (
@@ -35,6 +35,8 @@ type User struct {
 	ID          id.UserID `json:"user_id"`
 	Admin       bool      `json:"admin"`
 	Deactivated bool      `json:"deactivated"`
+	Locked      bool      `json:"locked"`
+	Suspended   bool      `json:"suspended"`
 	CreatedMS   int64     `json:"created_ms"` // Unix milliseconds
 }
 
@@ -100,7 +102,8 @@ func (h handlers) listUsers(_ context.Context, r *client.Request) (any, error) {
 		Users []User `json:"users"`
 	}{[]User{}}
 	for _, u := range h.users.ListUsers(id.UserID(after), limit) {
-		out.Users = append(out.Users, User{ID: u.ID, Admin: u.Admin, Deactivated: u.Deactivated, CreatedMS: u.Created})
+		out.Users = append(out.Users, User{ID: u.ID, Admin: u.Admin, Deactivated: u.Deactivated, Locked: u.Locked, Suspended: u.Suspended,
+			CreatedMS: u.Created})
 	}
 	return out, nil
 }

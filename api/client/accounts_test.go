@@ -33,9 +33,9 @@ func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 	keys := replica.Machine{Name: "keys", Byte: 'k', Kinds: map[string]replica.Kind{
 		"keys.forget": {Apply: func(*replica.Tx, []byte) ([]byte, error) { return nil, nil }},
 	}}
-	r := replicatest.New(t, replicatest.Options{Machines: []replica.Machine{account.Machine(), keys}})
+	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{account.Machine(), keys}})
 	aa := &accountAPI{t: t, profiles: new(atomic.Int32)}
-	aa.accounts = Accounts{Open: true, Service: account.New(account.Config{
+	aa.accounts = Accounts{Registration: Registration{Open: true}, Service: account.New(account.Config{
 		Replica: r, Server: "example.org", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
 		ProfileChanged: func(context.Context, id.UserID) { aa.profiles.Add(1) },
 	})}
@@ -57,8 +57,8 @@ func (aa *accountAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) { judged
 // accountSessions is the Sessions of an account service.
 type accountSessions struct{ *account.Service }
 
-func (s accountSessions) Authenticate(_ context.Context, token string) (Session, error) {
-	ses, err := s.Service.Authenticate(token)
+func (s accountSessions) Authenticate(ctx context.Context, token string) (Session, error) {
+	ses, err := s.Service.Authenticate(ctx, token)
 	return Session(ses), err
 }
 
@@ -158,7 +158,7 @@ func TestRegistration(t *testing.T) {
 	full := `{"username":"Amy","password":"` + testPassword + `","device_id":"PHONE","initial_device_display_name":"Phone",
 		"refresh_token":true,"auth":{"type":"m.login.dummy","session":"` + session + `"}}`
 	first := answer(t, aa.call(t, "", "POST", "/register", full))
-	if len(first) != 3 || field(t, first, "user_id") != "@amy:example.org" || field(t, first, "device_id") != "PHONE" {
+	if len(first) != 5 || first["expires_in_ms"] != 3600000.0 || field(t, first, "refresh_token") == "" || field(t, first, "user_id") != "@amy:example.org" || field(t, first, "device_id") != "PHONE" {
 		t.Errorf("%v", first)
 	}
 	who := answer(t, aa.call(t, field(t, first, "access_token"), "GET", "/account/whoami", ""))
@@ -208,7 +208,7 @@ func TestRegistration(t *testing.T) {
 }
 
 func TestRegistrationClosed(t *testing.T) {
-	aa := newAccountAPI(t, func(a *Accounts, _ *Config) { a.Open = false })
+	aa := newAccountAPI(t, func(a *Accounts, _ *Config) { a.Registration.Open = false })
 	for _, r := range []row{{"POST", "/register", `{}`, 403, ""}, {"GET", "/register/available?username=a", "", 403, ""}} {
 		w := aa.call(t, "", r.method, r.path, r.body)
 		expect(t, w, 403, "M_FORBIDDEN")
@@ -247,7 +247,7 @@ func TestRegistrationRace(t *testing.T) {
 func TestLogin(t *testing.T) {
 	aa := newAccountAPI(t, nil)
 	token, device := aa.register(t, "amy")
-	if got := answer(t, aa.call(t, "", "GET", "/login", "")); fmt.Sprint(got) != "map[flows:[map[type:m.login.password]]]" {
+	if got := answer(t, aa.call(t, "", "GET", "/login", "")); fmt.Sprint(got) != "map[flows:[map[type:m.login.password] map[get_login_token:true type:m.login.token]]]" {
 		t.Errorf("%v", got)
 	}
 	login := func(rest string) map[string]any {
@@ -280,8 +280,12 @@ func TestLogin(t *testing.T) {
 		{"POST", "/login", `{"type":"m.login.password","user":"amy"}`, 400, "M_MISSING_PARAM"},
 		{"POST", "/login", `{"type":"m.login.password",` + pass + `}`, 400, "M_MISSING_PARAM"},
 		{"POST", "/login", `{"user":"amy",` + pass + `}`, 400, "M_MISSING_PARAM"},
-		{"POST", "/login", `{"type":"m.login.token","token":"x"}`, 400, "M_UNKNOWN"},
-		{"POST", "/login", `{"type":"m.login.password","identifier":{"type":"m.id.thirdparty","medium":"email","address":"a@b"},` + pass + `}`, 400, "M_UNKNOWN"},
+		{"POST", "/login", `{"type":"m.login.token","token":"x"}`, 403, "M_FORBIDDEN"},
+		{"POST", "/login", `{"type":"m.login.token"}`, 400, "M_MISSING_PARAM"},
+		{"POST", "/login", `{"type":"m.login.sso"}`, 400, "M_UNKNOWN"},
+		{"POST", "/login", `{"type":"m.login.password","identifier":{"type":"m.id.thirdparty","medium":"email","address":"a@b"},` + pass + `}`, 403, "M_FORBIDDEN"},
+		{"POST", "/login", `{"type":"m.login.password","medium":"email","address":"a@b",` + pass + `}`, 403, "M_FORBIDDEN"},
+		{"POST", "/login", `{"type":"m.login.password","identifier":{"type":"m.id.phone","country":"KR","phone":"02"},` + pass + `}`, 400, "M_UNKNOWN"},
 		{"POST", "/login", `{"type":"m.login.password","user":"amy","device_id":"` + strings.Repeat("x", 256) + `",` + pass + `}`, 400, "M_INVALID_PARAM"},
 		{"POST", "/login", `{"type":"m.login.password","identifier":"amy",` + pass + `}`, 400, "M_BAD_JSON"},
 		{"POST", "/login", `{"type":1}`, 400, "M_BAD_JSON"},

@@ -37,8 +37,10 @@ import (
 
 // Session is whose request it is.
 type Session struct {
-	User   id.UserID
-	Device id.DeviceID
+	User      id.UserID
+	Device    id.DeviceID
+	Locked    bool // the account is: nothing but logging out is done for it
+	Suspended bool // the account is: it may read and leave, not take part
 }
 
 // Sessions knows the access tokens.
@@ -52,8 +54,10 @@ type Sessions interface {
 type Config struct {
 	Sessions Sessions
 	Fresh    Fresh
-	State    State  // whether rows can be read and written; default: always
-	Site     string // this site's name, which every answer carries in the header Bongsu-Site; empty: none does
+	// Seen is told of the long polls of a session, and does not block; default: nobody is.
+	Seen  func(user id.UserID, device id.DeviceID, address, userAgent string)
+	State State  // whether rows can be read and written; default: always
+	Site  string // this site's name, which every answer carries in the header Bongsu-Site; empty: none does
 
 	Deadline       time.Duration  // for a request that is no long poll; default 10 s
 	MaxBody        int64          // bytes of a JSON body where the route has no bound of its own; default 1 MiB
@@ -75,6 +79,9 @@ func (c *Config) fill() error {
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = 1 << 20
+	}
+	if c.Seen == nil {
+		c.Seen = func(id.UserID, id.DeviceID, string, string) {}
 	}
 	if c.State == nil {
 		c.State = steady{}

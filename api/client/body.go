@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"bongsu/clock"
 	"bongsu/errs"
 	"bongsu/event"
 )
@@ -81,7 +82,7 @@ func (rq *Request) arriving(limit int64) io.Reader {
 func (rq *Request) readDeadline(d time.Duration) {
 	var at time.Time
 	if d > 0 {
-		at = rq.api.cfg.Clock.Now().Add(d)
+		at = clock.Deadline(d)
 	}
 	_ = http.NewResponseController(rq.w).SetReadDeadline(at) // a recorder in a test has none
 }

@@ -27,6 +27,17 @@ type cluster struct {
 	t     *testing.T
 	store *mem.Store
 	sites []*clusterSite
+	wants []func(*Accounts)
+	sends func(ctx context.Context, to, subject, text string) error // nil: no mail
+}
+
+// mail has all sites, which have been empty so far, send messages.
+func (c *cluster) mail(send func(ctx context.Context, to, subject, text string) error) {
+	c.sends = send
+	for i := range c.sites {
+		c.burn(i, 10)
+		c.settled()
+	}
 }
 
 // clusterSite is a run of one site.
@@ -38,18 +49,20 @@ type clusterSite struct {
 	replica  *replica.Replica
 	feed     *feed.Feed
 	typing   *ephemeral.Typing
+	presence *ephemeral.Presence
 	accounts *account.Service
 	sessions *account.Sessions
 	herald   *account.Herald
+	watcher  *account.Watcher
 	rooms    *room.Service
 	keys     *keys.Keys
 }
 
 var siteNames = []string{"a", "b", "c"}
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, wants ...func(*Accounts)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, store: mem.NewStore(4)}
+	c := &cluster{t: t, store: mem.NewStore(4), wants: wants}
 	for i, name := range siteNames {
 		s := c.open(name, 1)
 		for p := range s.journal.Partitions() {
@@ -81,16 +94,17 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	if s.db, err = kv.Open(kv.Config{MemTable: 4 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	s.replica, err = replica.Open(t.Context(), replica.Config{DB: s.db, Journal: s.journal, Site: name, Boot: boot, Sites: siteNames, Rules: 2,
+	s.replica, err = replica.Open(t.Context(), replica.Config{DB: s.db, Journal: s.journal, Site: name, Boot: boot, Sites: siteNames, Rules: 3,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sessions = account.NewSessions(s.replica.Rows())
 	s.typing = ephemeral.New(ephemeral.Config{Bus: s.journal, Origin: fmt.Sprint(name, "/", boot),
 		Changed: func(in id.RoomID) { s.feed.TypingChanged(in) }})
-	s.accounts = account.New(account.Config{Replica: s.replica, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
+	s.accounts = account.New(account.Config{Replica: s.replica, Server: "h", Mail: c.sends, PublicURL: "https://h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
 		ProfileChanged: func(_ context.Context, user id.UserID) { s.herald.Tell(user) }})
+	s.sessions = account.NewSessions(s.accounts)
+	s.watcher = account.NewWatcher(s.accounts, time.Now)
 	s.keys = keys.New(keys.Config{Replica: s.replica, Server: "h", CatchUp: s.replica.CatchUp,
 		Devices: func(r kv.Reader, u id.UserID) (out []keys.Device) {
 			for _, d := range account.Devices(r, u) {
@@ -105,15 +119,20 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 			return room.Profile{DisplayName: p.Displayname}, ok
 		}})
 	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Patience: 100 * time.Millisecond})
-	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Site: name, Boot: boot, Acked: s.keys.Acked})
-	accounts := Accounts{Service: s.accounts, Open: true}
-	s.API, err = New(Config{Sessions: s, Fresh: s.replica, State: s.replica, Site: name, Deadline: 4 * time.Second, Limits: Limits{Off: true}},
+	s.presence = ephemeral.NewPresence(ephemeral.PresenceConfig{Bus: s.journal, Origin: fmt.Sprint(name, "/", boot),
+		Changed: func(u id.UserID) { s.feed.PresenceChanged(u) }})
+	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Presence: s.presence, Site: name, Boot: boot, Acked: s.keys.Acked})
+	accounts := Accounts{Service: s.accounts, Registration: Registration{Open: true}}
+	for _, want := range c.wants {
+		want(&accounts)
+	}
+	s.API, err = New(Config{Sessions: s, Seen: s.watcher.See, Fresh: s.replica, State: s.replica, Site: name, Deadline: 4 * time.Second, Limits: Limits{Off: true}},
 		Routes(Endpoints{
-			Meta:     Meta{Server: "h", Health: func(context.Context) error { return nil }, Status: func(context.Context) (any, error) { return nil, nil }},
+			Meta:     Meta{Server: "h", Moderates: s.accounts.IsAdmin, Health: func(context.Context) error { return nil }, Status: func(context.Context) (any, error) { return nil, nil }},
 			Accounts: accounts,
 			Rooms:    Rooms{Rooms: s.rooms, Account: s.accounts, SyncPlace: s.feed.Place},
 			Keys:     Keys{Service: s.keys, Changes: s.feed.KeyChanges, Confirm: accounts.Confirm},
-			Sync:     Sync{Feed: s.feed, Typing: s.typing, Rows: s.replica.Rows()},
+			Sync:     Sync{Feed: s.feed, Typing: s.typing, Presence: s.presence, Rows: s.replica.Rows()},
 		}))
 	if err != nil {
 		t.Fatal(err)
@@ -124,22 +143,25 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	s.presence.Start()
 	return s
 }
 
 // Authenticate implements Sessions.
-func (s *clusterSite) Authenticate(_ context.Context, token string) (Session, error) {
-	ses, err := s.sessions.Authenticate(token)
+func (s *clusterSite) Authenticate(ctx context.Context, token string) (Session, error) {
+	ses, err := s.sessions.Authenticate(ctx, token)
 	return Session(ses), err
 }
 
 // close stops a site as a graceful end would.
 func (s *clusterSite) close(t *testing.T) {
 	t.Helper()
+	s.watcher.Close()
 	s.herald.Close()
 	s.rooms.Close()
 	s.feed.Close()
 	s.keys.Close()
+	s.presence.Close()
 	s.typing.Close()
 	s.replica.Close()
 	if err := s.journal.Close(); err != nil {

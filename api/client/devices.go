@@ -20,10 +20,17 @@ func (a Accounts) deviceRoutes() []Route {
 	}
 }
 
-// deviceReply is a device as its user sees it. When and where it was last seen is not kept.
+// deviceReply is a device as its user sees it.
 type deviceReply struct {
-	ID   id.DeviceID `json:"device_id"`
-	Name string      `json:"display_name,omitempty"`
+	ID     id.DeviceID `json:"device_id"`
+	Name   string      `json:"display_name,omitempty"`
+	SeenIP string      `json:"last_seen_ip,omitempty"`
+	SeenAt int64       `json:"last_seen_ts,omitempty"` // Unix milliseconds, to the hour
+}
+
+func (a Accounts) device(user id.UserID, d account.Device) deviceReply {
+	seen, _ := account.LastSeen(a.Service.Rows(), user, d.ID)
+	return deviceReply{d.ID, d.Name, seen.Address, seen.At}
 }
 
 func (a Accounts) getDevices(_ context.Context, rq *Request) (any, error) {
@@ -31,7 +38,7 @@ func (a Accounts) getDevices(_ context.Context, rq *Request) (any, error) {
 		Devices []deviceReply `json:"devices"`
 	}{[]deviceReply{}}
 	for _, d := range account.Devices(a.Service.Rows(), rq.User()) {
-		out.Devices = append(out.Devices, deviceReply{d.ID, d.Name})
+		out.Devices = append(out.Devices, a.device(rq.User(), d))
 	}
 	return out, nil
 }
@@ -41,7 +48,7 @@ func (a Accounts) getDevice(_ context.Context, rq *Request) (any, error) {
 	if !ok {
 		return nil, errs.New("api.getDevice", errs.NotFound, "", "there is no such device")
 	}
-	return deviceReply{d.ID, d.Name}, nil
+	return a.device(rq.User(), d), nil
 }
 
 func (a Accounts) updateDevice(ctx context.Context, rq *Request) (any, error) {

@@ -192,3 +192,28 @@ func TestUpgradeRoom(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+func TestReporting(t *testing.T) {
+	s := newRoomSite(t)
+	room := s.create(t, "amy", `{"preset":"public_chat"}`)
+	said := s.say(t, "amy", room, "1", "rude")
+	s.get(t, "bob", "POST join/$1", ``, room)
+	s.expectAll(t, []question{
+		{"bob", "POST rooms/$1/report/$2", `{"reason":"spam","score":-100}`, 200, ""},
+		{"bob", "POST rooms/$1/report/$2", `{}`, 200, ""},
+		{"bob", "POST rooms/$1/report/$2", ``, 400, "M_NOT_JSON"},
+		{"bob", "POST rooms/$1/report/$2", `{"reason":5}`, 400, "M_BAD_JSON"},
+		{"bob", "POST rooms/$1/report/none", `{}`, 400, "M_INVALID_PARAM"},
+		{"cat", "POST rooms/$1/report/$2", `{}`, 404, "M_NOT_FOUND"},
+		{"bob", "POST rooms/$1/report/$none", `{}`, 404, "M_NOT_FOUND"},
+		{"cat", "POST rooms/$1/report", `{"reason":""}`, 200, ""},
+		{"cat", "POST rooms/$1/report", `{}`, 400, "M_MISSING_PARAM"},
+		{"cat", "POST rooms/!none/report", `{"reason":""}`, 404, "M_NOT_FOUND"},
+		{"cat", "POST users/@amy:h/report", `{"reason":"rude"}`, 200, ""},
+		{"cat", "POST users/@nobody:h/report", `{"reason":""}`, 404, "M_NOT_FOUND"},
+		{"cat", "POST users/amy/report", `{"reason":""}`, 400, "M_INVALID_PARAM"},
+	}, room, said)
+	if all, err := s.rooms.Reports(10); err != nil || len(all) != 4 {
+		t.Errorf("%v, %v", all, err)
+	}
+}

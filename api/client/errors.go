@@ -42,11 +42,15 @@ var errorTable = [...]errorRow{
 	{errs.Unauthenticated, "", 401, "M_UNAUTHORIZED"},
 	{errs.Unauthenticated, errs.MissingToken, 401, "M_MISSING_TOKEN"},
 	{errs.Unauthenticated, errs.UnknownToken, 401, "M_UNKNOWN_TOKEN"},
+	{errs.Unauthenticated, errs.TokenExpired, 401, "M_UNKNOWN_TOKEN"},
+	{errs.Unauthenticated, errs.UserLocked, 401, "M_USER_LOCKED"},
 
 	{errs.Forbidden, "", 403, "M_FORBIDDEN"},
 	{errs.Forbidden, errs.UserDeactivated, 403, "M_USER_DEACTIVATED"},
 	{errs.Forbidden, errs.WrongBackup, 403, "M_WRONG_ROOM_KEYS_VERSION"},
 	{errs.Forbidden, errs.InviteBlocked, 403, "M_INVITE_BLOCKED"},
+	{errs.Forbidden, errs.ThreepidAuth, 403, "M_THREEPID_AUTH_FAILED"},
+	{errs.Forbidden, errs.UserSuspended, 403, "M_USER_SUSPENDED"},
 	{errs.Forbidden, errs.ServerControlled, 405, "M_BAD_JSON"}, // as setAccountData says
 
 	{errs.NotFound, "", 404, "M_NOT_FOUND"},
@@ -56,6 +60,7 @@ var errorTable = [...]errorRow{
 	{errs.Conflict, errs.UserInUse, 400, "M_USER_IN_USE"},
 	{errs.Conflict, errs.RoomInUse, 400, "M_ROOM_IN_USE"},
 	{errs.Conflict, errs.Exclusive, 400, "M_EXCLUSIVE"},
+	{errs.Conflict, errs.ThreepidInUse, 400, "M_THREEPID_IN_USE"},
 	{errs.Conflict, errs.HasContent, 409, "M_CANNOT_OVERWRITE_MEDIA"},
 
 	{errs.TooLarge, "", 413, "M_TOO_LARGE"},
@@ -67,6 +72,8 @@ var errorTable = [...]errorRow{
 
 	{errs.Unsupported, "", 400, "M_UNKNOWN"},
 	{errs.Unsupported, errs.NoThumbnail, 400, "M_UNKNOWN"},
+	{errs.Unsupported, errs.ThreepidMedium, 400, "M_THREEPID_MEDIUM_NOT_SUPPORTED"},
+	{errs.Unsupported, errs.ServerNotTrusted, 400, "M_SERVER_NOT_TRUSTED"},
 	{errs.Unsupported, errs.UnsupportedVersion, 400, "M_UNSUPPORTED_ROOM_VERSION"},
 	{errs.Unsupported, errs.MethodNotAllowed, 405, "M_UNRECOGNIZED"},
 }
@@ -90,7 +97,12 @@ type errorBody struct {
 	Errcode      string `json:"errcode"`
 	Error        string `json:"error"`
 	RetryAfterMs int64  `json:"retry_after_ms,omitempty"`
+	SoftLogout   bool   `json:"soft_logout,omitempty"`
 }
+
+// softLogout reports whether a client that is told code keeps its keys: it is the same device when it is back. Specification: "Soft
+// logout".
+func softLogout(code errs.Code) bool { return code == errs.TokenExpired || code == errs.UserLocked }
 
 // asError is the *errs.Error that a client is told about: err's own, or Unavailable where the request's time was up, or
 // Internal.

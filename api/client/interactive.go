@@ -17,12 +17,16 @@ func challenge(err error) (any, error) {
 		return nil, err
 	}
 	body := struct {
-		Errcode string      `json:"errcode,omitempty"`
-		Error   string      `json:"error,omitempty"`
-		Flows   []auth.Flow `json:"flows"`
-		Params  struct{}    `json:"params"` // none of our stages has any
-		Session string      `json:"session"`
-	}{Flows: c.Flows, Session: c.Session}
+		Errcode   string         `json:"errcode,omitempty"`
+		Error     string         `json:"error,omitempty"`
+		Flows     []auth.Flow    `json:"flows"`
+		Params    map[string]any `json:"params"`
+		Session   string         `json:"session"`
+		Completed []string       `json:"completed,omitempty"`
+	}{Flows: c.Flows, Params: c.Params, Session: c.Session, Completed: c.Completed}
+	if body.Params == nil {
+		body.Params = map[string]any{}
+	}
 	if c.Cause != nil {
 		e := asError(c.Cause)
 		body.Errcode, body.Error = lookup(e.Kind, e.Code).Errcode, e.Message

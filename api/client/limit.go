@@ -16,11 +16,13 @@ import (
 type Limit string
 
 // The rate limits. Those of a Route count by user, or by address where there is no session. LimitAccount is for the handler of
-// login, which knows whose password is being guessed: rq.Allow(LimitAccount, user).
+// login, which knows whose password is being guessed: rq.Allow(LimitAccount, user); LimitToken for tokens that were made.
 const (
 	LimitLogin    Limit = "login"
 	LimitAccount  Limit = "account"
 	LimitRegister Limit = "register"
+	LimitToken    Limit = "token"
+	LimitMail     Limit = "mail"
 	LimitSend     Limit = "send"
 
 	LimitDirectory Limit = "directory"
@@ -39,6 +41,8 @@ type Limits struct {
 	Login    Rate // by address; default 5 a second, 100 at once: an office behind one address starts its day
 	Account  Rate // logins of one account, by anybody; default 1 in 2 seconds, 20 at once
 	Register Rate // by address; default 1 a second, 50 at once
+	Token    Rate // tokens for another login, by user; default 1 a minute, 3 at once
+	Mail     Rate // messages to e-mail addresses, by address of the client and of the person; default 1 a minute, 5 at once
 	Send     Rate // writes to rooms, by user; default 50 a second, 500 at once
 	// Looking for rooms, by user or address; default 10 a second, 100 at once.
 	Directory Rate
@@ -84,6 +88,8 @@ func newLimiter(l Limits, c clock.Clock) *limiter {
 			LimitLogin:    l.Login.or(Rate{5, 100}),
 			LimitAccount:  l.Account.or(Rate{0.5, 20}),
 			LimitRegister: l.Register.or(Rate{1, 50}),
+			LimitToken:    l.Token.or(Rate{1.0 / 60, 3}),
+			LimitMail:     l.Mail.or(Rate{1.0 / 60, 5}),
 			LimitSend:     l.Send.or(Rate{50, 500}),
 
 			LimitDirectory: l.Directory.or(Rate{10, 100}),

@@ -178,7 +178,7 @@ func TestMediaErrors(t *testing.T) {
 		{"frozen", "GET", "/_matrix/media/v3/download/" + mxc, "", 404, "M_NOT_FOUND"},
 		{"frozen, with a name", "GET", "/_matrix/media/r0/download/" + mxc + "/x", "", 404, "M_NOT_FOUND"},
 		{"frozen thumbnail", "GET", "/_matrix/media/v3/thumbnail/" + mxc, "", 404, "M_NOT_FOUND"},
-		{"no size", "GET", thumbs + mxc, "", 400, "M_INVALID_PARAM"},
+		{"no size", "GET", thumbs + mxc, "", 400, "M_MISSING_PARAM"},
 		{"negative size", "GET", thumbs + mxc + "?width=-1&height=1", "", 400, "M_INVALID_PARAM"},
 		{"fractional size", "GET", thumbs + mxc + "?width=1.5&height=1", "", 400, "M_INVALID_PARAM"},
 		{"no method", "GET", thumbs + mxc + "?width=1&height=1&method=bend", "", 400, "M_INVALID_PARAM"},

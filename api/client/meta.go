@@ -22,6 +22,10 @@ type Meta struct {
 	SiteState func(site string) string
 	Signer    crypto.Signer // Ed25519, the same at all sites: signs the list of sites; nil: it is not signed
 
+	LoginToken bool                      // whether generateLoginToken is offered
+	ThreePID   bool                      // whether addresses can be added to accounts
+	Moderates  func(user id.UserID) bool // whether the user may lock and suspend accounts; nil: nobody may
+
 	RoomVersions   map[string]string // version to "stable" or "unstable"; default 6 to 12, stable
 	DefaultVersion string            // of new rooms; default "12"
 	Unstable       map[string]bool   // unstable_features of /versions
@@ -86,13 +90,17 @@ func (m Meta) getWellknown(context.Context, *Request) (any, error) {
 	}{homeserver{m.PublicURL}, m.Sites}, nil
 }
 
-func (m Meta) getCapabilities(context.Context, *Request) (any, error) {
+func (m Meta) getCapabilities(_ context.Context, rq *Request) (any, error) {
 	type enabled struct {
 		Enabled bool `json:"enabled"`
 	}
 	type roomVersions struct {
 		Default   string            `json:"default"`
 		Available map[string]string `json:"available"`
+	}
+	type moderation struct {
+		Suspend bool `json:"suspend"`
+		Lock    bool `json:"lock"`
 	}
 	type capabilities struct {
 		ChangePassword enabled      `json:"m.change_password"`
@@ -102,13 +110,19 @@ func (m Meta) getCapabilities(context.Context, *Request) (any, error) {
 		ThreePID       enabled      `json:"m.3pid_changes"`
 		LoginToken     enabled      `json:"m.get_login_token"`
 		ProfileFields  enabled      `json:"m.profile_fields"`
+		Moderation     *moderation  `json:"m.account_moderation,omitempty"`
 	}
-	yes, no := enabled{true}, enabled{false}
+	yes := enabled{true}
+	var moderates *moderation
+	if m.Moderates != nil && m.Moderates(rq.User()) {
+		moderates = &moderation{true, true}
+	}
 	return struct {
 		Capabilities capabilities `json:"capabilities"`
 	}{capabilities{
 		ChangePassword: yes, RoomVersions: roomVersions{m.DefaultVersion, m.RoomVersions},
-		Displayname: yes, AvatarURL: yes, ThreePID: no, LoginToken: no, ProfileFields: yes,
+		Displayname: yes, AvatarURL: yes, ThreePID: enabled{m.ThreePID}, LoginToken: enabled{m.LoginToken}, ProfileFields: yes,
+		Moderation: moderates,
 	}}, nil
 }
 

@@ -33,6 +33,9 @@ func (a Rooms) getRelatingEvents(ctx context.Context, r *Request) (any, error) {
 	if s, ok := v.Event(q.Target); !ok || !q.Sight.Sees(s.Place) {
 		return nil, notSeen(r)
 	}
+	if err := sure(r, q.Sight); err != nil {
+		return nil, err
+	}
 	p, depth := v.Relations(q)
 	out := newChunk(`{"chunk":[`)
 	for _, s := range p.Events {
@@ -82,6 +85,14 @@ func (a Rooms) relationQuery(r *Request, v *reading) (q room.RelationQuery, recu
 	return q, said != "", a.bounds(r, v, &q.PageQuery)
 }
 
+// sure denies an answer that may lack something, as hidden does, while the site may be behind.
+func sure(r *Request, sight room.Sight) error {
+	if !sight.All() && !r.caughtUp {
+		return hidden()
+	}
+	return nil
+}
+
 // bounds reads the page tokens of a query.
 func (a Rooms) bounds(r *Request, v *reading, q *room.PageQuery) error {
 	for _, b := range [...]struct {
@@ -128,6 +139,9 @@ func (a Rooms) getThreadRoots(ctx context.Context, r *Request) (any, error) {
 	if q.Sight.Nothing() {
 		return nil, notIn()
 	}
+	if err := sure(r, q.Sight); err != nil {
+		return nil, err
+	}
 	if include == "participated" {
 		q.Participated = v.user
 	}
@@ -167,6 +181,9 @@ func (a Rooms) getEventByTimestamp(_ context.Context, r *Request) (any, error) {
 	sight := v.Sight(v.user)
 	if sight.Nothing() {
 		return nil, notIn()
+	}
+	if err := sure(r, sight); err != nil {
+		return nil, err
 	}
 	s, ok := v.ClosestTo(ts, dir == "b", sight)
 	if !ok {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"bongsu/clock"
 	"bongsu/errs"
 )
 
@@ -135,7 +136,7 @@ func (rq *Request) writeStream(s Stream) error {
 	if rq.http.Method == http.MethodHead {
 		return nil
 	}
-	n, err := io.Copy(rq.w, s.Body)
+	n, err := io.Copy(rq.w, patient{rq, s})
 	if err == nil && s.Size >= 0 && n != s.Size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -143,6 +144,20 @@ func (rq *Request) writeStream(s Stream) error {
 		return rq.gone(err)
 	}
 	return nil
+}
+
+// patient gives a client more time with each part of an answer whose size is not known.
+type patient struct {
+	rq *Request
+	s  Stream
+}
+
+func (p patient) Read(b []byte) (int, error) {
+	n, err := p.s.Body.Read(b)
+	if p.s.Size < 0 {
+		p.rq.writeDeadline(int64(n))
+	}
+	return n, err
 }
 
 // begin sends status and headers. From here on the answer cannot be taken back.
@@ -157,8 +172,7 @@ func (rq *Request) writeDeadline(size int64) {
 	if size < 0 {
 		size = rq.route.MaxBody
 	}
-	at := rq.api.cfg.Clock.Now().Add(patienceFor(size))
-	_ = http.NewResponseController(rq.w).SetWriteDeadline(at) // a recorder in a test has none
+	_ = http.NewResponseController(rq.w).SetWriteDeadline(clock.Deadline(patienceFor(size))) // a recorder in a test has none
 }
 
 // gone is the error of an answer that could not be written to its end.

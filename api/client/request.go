@@ -109,8 +109,17 @@ func (rq *Request) authenticate(ctx context.Context) error {
 		}
 		return errs.New("api.auth", errs.Unauthenticated, errs.MissingToken, "no access token was sent")
 	}
-	rq.session, err = rq.api.cfg.Sessions.Authenticate(ctx, token)
-	return errs.Wrap("api.auth", err)
+	if rq.session, err = rq.api.cfg.Sessions.Authenticate(ctx, token); err != nil {
+		return errs.Wrap("api.auth", err)
+	}
+	return rq.moderated()
+}
+
+// seen tells of a long poll, which all clients send again and again: nothing is spent on other requests.
+func (rq *Request) seen() {
+	if rq.session.User != "" {
+		rq.api.cfg.Seen(rq.session.User, rq.session.Device, rq.Address().String(), rq.Header("User-Agent"))
+	}
 }
 
 func (rq *Request) token() (string, error) {

@@ -84,6 +84,9 @@ func (a Rooms) redactEvent(ctx context.Context, r *Request) (any, error) {
 	if err := r.DecodeOptional(&body); err != nil {
 		return nil, err
 	}
+	if err := a.mayRedact(r, in, target); err != nil {
+		return nil, err
+	}
 	e, err := a.Rooms.Redact(ctx, by(r), in, target, r.Path("txnId"), body.Reason)
 	if err != nil {
 		return nil, errs.Wrap("api.redactEvent", err)

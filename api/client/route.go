@@ -40,14 +40,15 @@ type Route struct {
 	Path string
 	Also []string // further paths of the same endpoint
 
-	Auth     Auth
-	Class    Class         // what is refused first under overload; default Ordinary
-	Limit    Limit         // the rate limit that applies; default none
-	MaxBody  int64         // bytes; default Config.MaxBody
-	Deadline time.Duration // default Config.Deadline; longer where the handler itself reads an upload from a slow line
-	LongPoll bool          // waits by itself: no deadline, and outside of the bound on concurrent requests
-	Static   bool          // the answer does not come from state: a denial needs no confirmation
-	Local    bool          // although it is no GET it proposes nothing: it works while the site cannot write
+	Auth      Auth
+	Class     Class         // what is refused first under overload; default Ordinary
+	Limit     Limit         // the rate limit that applies; default none
+	MaxBody   int64         // bytes; default Config.MaxBody
+	Deadline  time.Duration // default Config.Deadline; longer where the handler itself reads an upload from a slow line
+	LongPoll  bool          // waits by itself: no deadline, and outside of the bound on concurrent requests
+	Moderated bool          // it works for a locked account, too
+	Static    bool          // the answer does not come from state: a denial needs no confirmation
+	Local     bool          // although it is no GET it proposes nothing: it works while the site cannot write
 
 	Handle Handler
 }

@@ -111,7 +111,7 @@ func (a *API) fail(rq *Request, err error) {
 	if row.Status == http.StatusInternalServerError {
 		h.Set("X-Request-Id", rq.ID())
 	}
-	body := errorBody{Errcode: row.Errcode, Error: e.Message}
+	body := errorBody{Errcode: row.Errcode, Error: e.Message, SoftLogout: softLogout(e.Code)}
 	if row.Status == http.StatusTooManyRequests || row.Status == http.StatusServiceUnavailable {
 		after := max(e.RetryAfter, 0)
 		if after == 0 {
@@ -141,7 +141,7 @@ func (a *API) answer(ctx context.Context, rq *Request) (any, error) {
 	if rq.route.Auth != None {
 		var err error
 		if rq.route.LongPoll { // its stack stays as it is while it waits
-			kv.Aside(func() { err = rq.confirm(ctx, rq.authenticate) })
+			kv.Aside(func() { err = rq.confirm(ctx, rq.authenticate); rq.seen() })
 		} else {
 			err = rq.confirm(ctx, rq.authenticate)
 		}

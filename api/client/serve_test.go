@@ -331,3 +331,23 @@ func TestMetricsAndLog(t *testing.T) {
 		`bongsu_api_errors_total{errcode="M_USER_IN_USE",op="bad",status="400"} 1`,
 		`bongsu_api_request_seconds_count{op="sendMessage"} 1`)
 }
+
+// TestClockIsWrong: a server whose clock is off answers all the same. Connections have real deadlines.
+func TestClockIsWrong(t *testing.T) {
+	ta := newTestAPI(t, func(c *Config) {
+		c.Clock = clock.Func(func() time.Time { return time.Now().Add(-time.Hour) })
+	}, Route{Op: "echo", Method: "POST", Path: "/echo", Auth: None, Handle: func(_ context.Context, rq *Request) (any, error) {
+		body, err := rq.Body()
+		return Raw(body), err
+	}})
+	srv := httptest.NewServer(ta.API)
+	defer srv.Close()
+	resp, err := http.Post(srv.URL+"/echo", "application/json", strings.NewReader(`{"a":1}`)) //nolint:noctx // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 || string(body) != `{"a":1}` {
+		t.Errorf("%d %q %v", resp.StatusCode, body, err)
+	}
+}

@@ -53,7 +53,7 @@ func (a Rooms) getSpaceHierarchy(_ context.Context, r *Request) (any, error) {
 	if q.Limit == 0 {
 		return nil, badQuery("limit", "is at least 1")
 	}
-	if q.MaxDepth, err = r.QueryCount("max_depth", room.MaxDepth, room.MaxDepth); err != nil {
+	if q.MaxDepth, err = r.QueryCount("max_depth", room.MaxSpaceDepth, room.MaxSpaceDepth); err != nil {
 		return nil, err
 	}
 	if q.Suggested, err = r.QueryBool("suggested_only"); err != nil {

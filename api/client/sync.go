@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"bongsu/ephemeral"
@@ -51,11 +52,14 @@ func (s Sync) sync(ctx context.Context, r *Request) (any, error) {
 		return nil, err
 	}
 	rq.Presence = ephemeral.PresenceState(as)
-	out, err := s.Feed.Sync(ctx, rq)
+	answer, err := s.Feed.Stream(ctx, rq)
 	if err != nil {
 		return nil, errs.Wrap("api.sync", err)
 	}
-	return Raw(out), nil
+	if out, ok := answer.Whole(); ok {
+		return Raw(out), nil
+	}
+	return Stream{Header: http.Header{"Content-Type": typeJSON}, Body: answer, Size: -1}, nil
 }
 
 // typingTime is how long somebody types who does not say how long.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -280,5 +281,39 @@ func TestPresenceEndpoints(t *testing.T) {
 		{"GET", "/sync?set_presence=busy", ``, 400, "M_INVALID_PARAM"},
 	} {
 		expect(t, sa.as(t, "amys", c.method, c.path, c.body), c.status, c.errcode)
+	}
+}
+
+// TestLongSync: an answer of several parts is what it should be, without a length that nobody knows in advance.
+func TestLongSync(t *testing.T) {
+	sa := newSyncAPI(t)
+	var made struct {
+		ID string `json:"room_id"`
+	}
+	for i := range 2 {
+		decode(t, sa.as(t, "amys", "POST", "/createRoom", `{"preset":"public_chat"}`), &made)
+		for k := range 10 {
+			body := `{"body":"` + strings.Repeat("long ", 10_000) + `"}`
+			expect(t, sa.as(t, "amys", "PUT", fmt.Sprintf("/rooms/%s/send/m.room.message/%d-%d", url.PathEscape(made.ID), i, k), body), 200, "")
+		}
+	}
+	var out struct {
+		NextBatch string `json:"next_batch"`
+		Rooms     struct {
+			Join map[string]struct{ Timeline struct{ Events []any } }
+		}
+	}
+	w := sa.as(t, "amys", "GET", "/sync", "")
+	decode(t, w, &out)
+	if w.Body.Len() < 1_000_000 || w.Header().Get("Content-Length") != "" || w.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("%d bytes, %v", w.Body.Len(), w.Header())
+	}
+	for r, j := range out.Rooms.Join {
+		if len(j.Timeline.Events) < 16 {
+			t.Errorf("%d events in %s", len(j.Timeline.Events), r)
+		}
+	}
+	if _, err := feed.ParseToken(out.NextBatch); err != nil || len(out.Rooms.Join) != 2 {
+		t.Errorf("%d rooms, %v", len(out.Rooms.Join), err)
 	}
 }

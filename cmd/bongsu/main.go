@@ -50,6 +50,8 @@ type deps struct {
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server until it is interrupted."`
 	User    userCmd    `cmd:"" help:"Manage accounts, whether or not the server runs."`
+	Token   tokenCmd   `cmd:"" help:"Manage registration tokens, whether or not the server runs."`
+	Reports reportsCmd `cmd:"" help:"Show what users have reported, whether or not the server runs."`
 	Backup  backupCmd  `cmd:"" help:"Write the whole state of a server to a directory, or check one."`
 	Restore restoreCmd `cmd:"" help:"Make an empty data directory into one that goes on from a backup."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running server under load, and check what it promises."`

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
 	"bongsu/api/admin"
@@ -22,6 +23,36 @@ type userCmd struct {
 	Add    addUserCmd   `cmd:"" help:"Make an account. The password is asked for, or read from standard input."`
 	Passwd passwdCmd    `cmd:"" help:"Set an account's password. It is asked for, or read from standard input."`
 	List   listUsersCmd `cmd:"" help:"List all accounts."`
+
+	Admin   switchCmd `cmd:"" help:"Make a user an administrator, or with --off an ordinary user again."`
+	Lock    switchCmd `cmd:"" help:"Lock an account: it can do nothing, and loses nothing. --off unlocks it."`
+	Suspend switchCmd `cmd:"" help:"Suspend an account: it can read and leave rooms, not take part. --off ends that."`
+	Close   closeCmd  `cmd:"" help:"Close an account for good. It leaves its rooms; its name is not given away again."`
+}
+
+// switchCmd is a state of an account that is on or off.
+type switchCmd struct {
+	Name string `arg:"" help:"User name or user id."`
+	Off  bool   `help:"End it."`
+}
+
+// Run sets the state that the command is named for.
+func (c *switchCmd) Run(ctx context.Context, k *kong.Context, u *userCmd, d deps) error {
+	on := !c.Off
+	change := map[string]admin.Change{"admin": {Admin: &on}, "lock": {Locked: &on}, "suspend": {Suspended: &on}}[k.Selected().Name]
+	return d.administer(ctx, u.Data, func(a *admin.Client) error { return a.ChangeUser(ctx, c.Name, change) })
+}
+
+type closeCmd struct {
+	Name  string `arg:"" help:"User name or user id."`
+	Erase bool   `help:"Show what the user has said to nobody who comes later."`
+}
+
+// Run closes the account.
+func (c *closeCmd) Run(ctx context.Context, u *userCmd, d deps) error {
+	return d.administer(ctx, u.Data, func(a *admin.Client) error {
+		return a.ChangeUser(ctx, c.Name, admin.Change{Close: true, Erase: c.Erase})
+	})
 }
 
 type addUserCmd struct {
@@ -73,6 +104,10 @@ func (listUsersCmd) Run(ctx context.Context, u *userCmd, d deps) error {
 			switch {
 			case user.Deactivated:
 				state = "deactivated"
+			case user.Locked:
+				state = "locked"
+			case user.Suspended:
+				state = "suspended"
 			case user.Admin:
 				state = "admin"
 			}
