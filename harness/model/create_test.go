@@ -2,7 +2,6 @@ package model_test
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 
@@ -192,7 +191,14 @@ func (c *creation) guess() model.Content {
 // invited as well.
 func (c *creation) goodLevels(seen model.Content) bool {
 	for k, v := range model.Plain(c.levels) {
-		if !reflect.DeepEqual(seen[k], v) {
+		if want, ok := v.(model.Content); ok { // of events, the server may add what the version needs
+			got, _ := seen[k].(model.Content)
+			for typ, level := range want {
+				if got[typ] != level {
+					return false
+				}
+			}
+		} else if seen[k] != v {
 			return false
 		}
 	}

@@ -54,7 +54,7 @@ func TestModel(t *testing.T) {
 	messages := int(number(t, "BONGSU_MODEL_MESSAGES", 2000)) //nolint:gosec // a few
 	seed := number(t, "BONGSU_SEED", rand.Uint64())
 	t.Run("many", func(t *testing.T) {
-		traffic(t, setting{seed: seed, users: 50, rooms: min(15+messages/500, 100)}, messages)
+		traffic(t, setting{seed: seed, users: 50, rooms: min(15+messages/1000, 50)}, messages)
 	})
 	t.Run("few", func(t *testing.T) {
 		traffic(t, setting{seed: seed, users: 6, rooms: 3}, min(messages/2, 3000))
@@ -69,6 +69,9 @@ func traffic(t *testing.T, s setting, messages int) {
 	began := time.Now()
 	var steps []int
 	for step := 0; x.sent < messages; step++ {
+		if step > 100*messages {
+			t.Fatalf("only %d messages in %d steps", x.sent, step)
+		}
 		steps = append(steps, step)
 		wrong := x.do(step)
 		if wrong == "" {

@@ -63,8 +63,6 @@ func newSite(t testing.TB) http.Handler {
 	r := replicatest.New(t, replicatest.Options{Rules: rules, Sink: s.committed,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	typing := ephemeral.New(ephemeral.Config{Changed: func(r id.RoomID) { s.feed.TypingChanged(r) }})
-	s.sessions = account.NewSessions(r.Rows())
-	s.listen(feed.New(feed.Config{Replica: r, Typing: typing, Site: "site", Boot: 1}))
 	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Microsecond, MayInvite: account.MayInvite,
 		Profile: func(r kv.Reader, u id.UserID) (room.Profile, bool) {
 			_, ok := account.Find(r, u)
@@ -78,6 +76,8 @@ func newSite(t testing.TB) http.Handler {
 				t.Error(err)
 			}
 		}})
+	s.sessions = account.NewSessions(accounts)
+	s.listen(feed.New(feed.Config{Replica: r, Typing: typing, Site: "site", Boot: 1}))
 	devices := keys.New(keys.Config{Replica: r, Server: "h", Devices: func(kv.Reader, id.UserID) []keys.Device { return nil }})
 	t.Cleanup(func() {
 		rooms.Close()
@@ -88,7 +88,7 @@ func newSite(t testing.TB) http.Handler {
 	api, err := client.New(client.Config{Sessions: s, Fresh: r, State: r, Limits: client.Limits{Off: true}, Deadline: time.Minute},
 		client.Routes(client.Endpoints{
 			Meta:     client.Meta{Server: "h"},
-			Accounts: client.Accounts{Service: accounts, Open: true},
+			Accounts: client.Accounts{Service: accounts, Registration: client.Registration{Open: true}},
 			Rooms:    client.Rooms{Rooms: rooms, Account: accounts, SyncPlace: s.feed.Place},
 			Keys:     client.Keys{Service: devices, Changes: s.feed.KeyChanges},
 			Sync:     client.Sync{Feed: s.feed, Typing: typing, Rows: r.Rows()},
@@ -100,8 +100,8 @@ func newSite(t testing.TB) http.Handler {
 }
 
 // Authenticate implements client.Sessions.
-func (s *site) Authenticate(_ context.Context, token string) (client.Session, error) {
-	ses, err := s.sessions.Authenticate(token)
+func (s *site) Authenticate(ctx context.Context, token string) (client.Session, error) {
+	ses, err := s.sessions.Authenticate(ctx, token)
 	return client.Session(ses), err
 }
 

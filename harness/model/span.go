@@ -92,7 +92,7 @@ func (s *syncing) timeline(t span, want []int, got *Timeline, hidden bool) (lo, 
 		return 0, 0, fmt.Errorf("the timeline lacks %v and is not limited", t.r.Events[dropped[len(dropped)-1]])
 	case got.Limited && len(dropped) == 0 && f.all() && !hidden && t.known:
 		return 0, 0, fmt.Errorf("the timeline is limited, and nothing is missing")
-	case got.Limited && f.Limit != nil && n < min(limit, len(want)) && !hidden && t.known:
+	case got.Limited && f.Limit != nil && n < min(limit, len(want)) && !hidden && t.known && t.end-t.since <= mostLooked:
 		return 0, 0, fmt.Errorf("the timeline has %d events, less than the limit of %d", n, limit)
 	}
 	lo, hi = 0, t.end

@@ -12,7 +12,7 @@ import (
 
 // act lets a user do something.
 func (x *run) act(u *user) {
-	if len(x.w.Rooms) == 0 || len(x.w.Rooms) < x.rooms && x.chance(40) {
+	if len(x.w.Rooms) == 0 || x.chance(40) && x.wantsRoom() {
 		x.counts["create"]++
 		x.did[x.step] = deed{u, false}
 		x.create(u)
@@ -30,6 +30,17 @@ func (x *run) act(u *user) {
 			return
 		}
 	}
+}
+
+// wantsRoom reports whether there are too few rooms in which two might meet: some close for good.
+func (x *run) wantsRoom() bool {
+	living := 0
+	for _, r := range x.w.Rooms {
+		if len(r.Joined()) > 1 {
+			living++
+		}
+	}
+	return living < x.rooms && len(x.w.Rooms) < 10*x.rooms
 }
 
 // roomOf is a room, most often one that the user is in.
