@@ -63,8 +63,8 @@ func lastShow(r kv.Reader, user id.UserID) (at replica.Place, ok bool) {
 // HeraldConfig is what a Herald works with. Replica and Show are required.
 type HeraldConfig struct {
 	Replica *replica.Replica
-	// Show brings a user's profile, as it is now, into the rooms that the user is in. What is there already makes no difference. An
-	// error means that it is to be tried again.
+	// Show brings a user's profile, as it is now, into the rooms that the user is in, and takes a user whose account is closed out of
+	// them. What is there already makes no difference. An error means that it is to be tried again.
 	Show func(ctx context.Context, user id.UserID) error
 	// Patience is how long the site that took a change has before another one sees to it; default 15 s, and up to as much again.
 	Patience time.Duration

@@ -29,7 +29,7 @@ const (
 	tableRefresh = 'r' // SHA-256 of the refresh token -> user, device
 
 	tableSeen       = 'S' // user, device -> wall time, address, user agent
-	tableOwner      = 'e' // in the slot of the address: address -> user
+	tableOwner      = 'O' // in the slot of the address: address -> user
 	tableAddress    = 'E' // user, address -> when it was confirmed and added
 	tableConfirm    = 'c' // in the slot of the session: session -> confirmation
 	tableStages     = 'I' // in the slot of the session: session -> stages passed, with notes

@@ -49,3 +49,11 @@ func (s *Server) accountConfig() (account.Config, error) {
 	}
 	return cfg, nil
 }
+
+// showAccount has the rooms of a user show what the account has become: another name or picture, or that it is closed.
+func (s *Server) showAccount(ctx context.Context, user id.UserID) error {
+	if a, _ := account.Find(s.replica.Rows(), user); a.Deactivated {
+		return s.rooms.LeaveAll(ctx, user)
+	}
+	return s.rooms.ShowProfile(ctx, user)
+}

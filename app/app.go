@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"bongsu/api/client"
+	"bongsu/auth"
 	"bongsu/clock"
 	"bongsu/config"
 	"bongsu/id"
@@ -267,6 +268,9 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 	}
 	meta.Metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	accounts := client.Accounts{Service: s.accounts, Registration: registration(s.cfg)}
+	if s.cfg.API.RateLimits != "off" {
+		accounts.Guard = auth.NewGuard(s.clock)
+	}
 	s.api, err = client.New(client.Config{
 		Sessions: sessions{s.sessions}, Seen: s.watcher.See, Fresh: s.replica, State: state{s.replica, s.disk}, Site: s.cfg.Site,
 		Deadline: s.cfg.API.RequestTimeout, MaxConcurrent: s.cfg.API.MaxRequests, TrustedProxies: proxies,

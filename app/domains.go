@@ -68,7 +68,7 @@ func (s *Server) openDomains(ctx context.Context, data *dataDir) (err error) {
 	s.rooms = room.New(room.Config{Replica: s.replica, Server: server, Profile: profileOf,
 		Admin: administers, MayInvite: account.MayInvite, Clock: s.clock, Log: s.log})
 	s.onClose(func() error { s.rooms.Close(); return nil })
-	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Log: s.log})
+	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.showAccount, Log: s.log})
 	s.onClose(func() error { s.herald.Close(); return nil })
 	accounts, err := s.accountConfig()
 	if err != nil {
@@ -130,9 +130,9 @@ func (s *Server) openMedia(data *dataDir, server id.ServerName) error {
 	return nil
 }
 
-// profileOf is what rooms show of an account.
+// profileOf is what rooms show of an account that is open.
 func profileOf(r kv.Reader, user id.UserID) (room.Profile, bool) {
-	if _, ok := account.Find(r, user); !ok {
+	if a, ok := account.Find(r, user); !ok || a.Deactivated {
 		return room.Profile{}, false
 	}
 	p := account.ProfileOf(r, user)

@@ -252,20 +252,21 @@ func TestForgets(t *testing.T) {
 	}
 }
 
-// TestRelationsInSync: an event brings along what relates to it, as the one who asks may know of it.
+// TestRelationsInSync: an event of a limited timeline brings along what relates to it, as the one who asks may know of it.
 func TestRelationsInSync(t *testing.T) {
 	st := newSite(t)
 	_, err := st.accounts.AddUser(t.Context(), "bob", "a password", false)
 	st.must(err)
 	r := st.create("amy", room.Creation{Preset: "public_chat"})
 	st.join("bob", r)
+	st.say("amy", r, "before")
 	root := st.say("amy", r, "root")
 	for range 2 {
 		st.related("amy", r, "m.thread", root)
 	}
 	replies := func() any {
 		t.Helper()
-		for _, e := range st.sync(t.Context(), Request{User: user("bob")}).Rooms.Join[r].Timeline.Events {
+		for _, e := range st.sync(t.Context(), Request{User: user("bob"), Filter: `{"room":{"timeline":{"limit":3,"types":["m.room.message"]}}}`}).Rooms.Join[r].Timeline.Events {
 			if e.Unsigned.Membership != "join" && e.Type == "m.room.message" {
 				t.Errorf("%+v", e)
 			}

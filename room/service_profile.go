@@ -17,14 +17,34 @@ import (
 // Errors: Unavailable when it is not shown everywhere. A room that refuses it is logged and passed over.
 func (s *Service) ShowProfile(ctx context.Context, user id.UserID) (err error) {
 	defer kv.Recover(&err)
+	content := s.memberContent("join", user, "")
+	in := func(m Membership) bool { return m.State == roomstate.Join }
+	return s.inEach("room.ShowProfile", user, in, func(room id.RoomID) error {
+		return s.act(ctx, By{User: user}, room, user, actProfile, content)
+	})
+}
+
+// LeaveAll has a user leave all rooms, reject all invites and take all knocks back. Where that is so already nothing changes, so it can be
+// made again, at any site.
+//
+// Errors: Unavailable when not all is left. A room that refuses it is logged and passed over.
+func (s *Service) LeaveAll(ctx context.Context, user id.UserID) (err error) {
+	defer kv.Recover(&err)
+	in := func(m Membership) bool {
+		return m.State == roomstate.Join || m.State == roomstate.Invite || m.State == roomstate.Knock
+	}
+	return s.inEach("room.LeaveAll", user, in, func(room id.RoomID) error { return s.Leave(ctx, By{User: user}, room, "") })
+}
+
+// inEach calls do for the rooms of a user that are wanted, several at once.
+func (s *Service) inEach(op string, user id.UserID, wanted func(Membership) bool, do func(id.RoomID) error) error {
 	const atOnce = 16
 	var rooms []id.RoomID
 	for m := range s.Memberships(user) {
-		if m.State == roomstate.Join {
+		if wanted(m) {
 			rooms = append(rooms, m.Room)
 		}
 	}
-	content := s.memberContent("join", user, "")
 	var wg sync.WaitGroup
 	var missed atomic.Int64
 	slots := make(chan struct{}, atOnce)
@@ -32,18 +52,18 @@ func (s *Service) ShowProfile(ctx context.Context, user id.UserID) (err error) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			err := s.act(ctx, By{User: user}, room, user, actProfile, content)
+			err := do(room)
 			switch {
 			case errs.Is(err, errs.Unavailable):
 				missed.Add(1)
 			case err != nil:
-				s.cfg.Log.Warn("a room refused to show a new profile", "user", user, "room", room, "err", err)
+				s.cfg.Log.Warn("a room refused what follows from a change of an account", "op", op, "user", user, "room", room, "err", err)
 			}
 		})
 	}
 	wg.Wait()
 	if n := missed.Load(); n > 0 {
-		return errs.New("room.ShowProfile", errs.Unavailable, "", "the profile is not shown in %d of %d rooms yet", n, len(rooms))
+		return errs.New(op, errs.Unavailable, "", "%d of %d rooms have not heard of it yet", n, len(rooms))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 type Accounts struct {
 	Service      *account.Service // required
 	Registration Registration     // who may register
+	Guard        *auth.Guard      // slows down whoever guesses passwords; nil: nobody does
 }
 
 // passwordPatience is the deadline of calls that hash a password: many at once wait for their turn.
@@ -32,19 +33,31 @@ func (a Accounts) Routes() []Route {
 	}, a.loginRoutes(), a.registerRoutes(), a.emailRoutes(), a.deviceRoutes(), a.moderationRoutes(), a.profileRoutes(), a.dataRoutes(), a.tagRoutes(), a.pushRuleRoutes())
 }
 
+// maxCounted is how much of a name counts where guesses are counted, in bytes.
+const maxCounted = 255
+
 // checkPassword checks a password against the latest state. Guesses are limited for each account, whoever makes them.
 func (a Accounts) checkPassword(ctx context.Context, rq *Request, name, password string) (account.Proof, error) {
-	user, err := a.Service.UserID(name)
-	if err != nil {
-		user = "" // such names share one bucket
+	who := name // what is no name is counted as well, or it could be told from one
+	if user, err := a.Service.UserID(name); err == nil {
+		who = string(user)
 	}
-	if err := rq.Allow(LimitAccount, string(user)); err != nil {
+	who = who[:min(len(who), maxCounted)]
+	if err := rq.Allow(LimitAccount, who); err != nil {
 		return account.Proof{}, err
 	}
 	if err := rq.CatchUp(ctx); err != nil {
 		return account.Proof{}, err
 	}
-	return a.Service.CheckPassword(ctx, name, password)
+	if wait := a.Guard.Try(who); wait > 0 {
+		return account.Proof{}, &errs.Error{Op: "api.checkPassword", Kind: errs.Limited, RetryAfter: wait,
+			Message: "too many wrong passwords for this account; wait, and try again"}
+	}
+	proof, err := a.Service.CheckPassword(ctx, name, password)
+	if err == nil {
+		a.Guard.Right(who)
+	}
+	return proof, err
 }
 
 // prove has the user of the session show that they know their password. Unless they did, answer is the challenge, to be returned.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"bongsu/account"
 	"bongsu/auth"
@@ -111,17 +112,14 @@ func (a Accounts) passwordLogin(ctx context.Context, rq *Request, name, password
 	return loggedIn(out), nil
 }
 
-// nobody stands for the user of an address that is not known: no user is called so, and checking a password for it takes as long as
-// for any other.
-const nobody = "@"
-
-// named is the user whom an identifier names; "" for none.
+// named is the user whom an identifier names; "" for none. For an address that is not known it is what no user is called: checking a
+// password for it takes as long, and is counted like any other.
 func (a Accounts) named(i auth.Identifier) (string, error) {
 	return i.Resolve(func(address string) string {
 		if user := a.Service.ByAddress(address); user != "" {
 			return string(user)
 		}
-		return nobody
+		return "@" + strings.ToLower(address)
 	})
 }
 

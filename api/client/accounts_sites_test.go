@@ -132,3 +132,22 @@ func TestLoginTokenAcrossSites(t *testing.T) {
 		t.Errorf("one token, three logins: %v", codes)
 	}
 }
+
+// TestClosedAccountLeaves closes an account at a site that burns at once: the others take it out of its rooms.
+func TestClosedAccountLeaves(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	bob, amy := c.user(1, "bob", "B"), c.user(1, "amy", "PHONE")
+	in, invited := c.room(1, bob), c.room(1, bob)
+	c.must(1, amy, "POST", in+"/join", `{}`, nil)
+	c.must(1, bob, "POST", invited+"/invite", `{"user_id":"@amy:h"}`, nil)
+	c.settled()
+	c.sites[0].herald.Close() // it does not get to it
+	c.must(0, amy, "POST", "/account/deactivate", `{"erase":true,"auth":{"type":"m.login.password","password":"long enough"}}`, nil)
+	c.burn(0, 2)
+	for _, room := range []string{in, invited} {
+		eventually(t, "the room is left", func() bool {
+			return strings.Contains(c.call(2, bob, "GET", room+"/state/m.room.member/@amy:h", "").Body.String(), `"membership":"leave"`)
+		})
+	}
+}

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"bongsu/account"
 	"bongsu/auth"
+	"bongsu/clock"
 	"bongsu/id"
 	"bongsu/replica"
 	"bongsu/replica/replicatest"
@@ -30,13 +33,18 @@ const testPassword = "correct horse"
 
 func newAccountAPI(t testing.TB, change func(*Accounts, *Config)) *accountAPI {
 	t.Helper()
+	return newHashingAPI(t, auth.Config{Memory: 8, Passes: 1}, change)
+}
+
+func newHashingAPI(t testing.TB, hashing auth.Config, change func(*Accounts, *Config)) *accountAPI {
+	t.Helper()
 	keys := replica.Machine{Name: "keys", Byte: 'k', Kinds: map[string]replica.Kind{
 		"keys.forget": {Apply: func(*replica.Tx, []byte) ([]byte, error) { return nil, nil }},
 	}}
 	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{account.Machine(), keys}})
 	aa := &accountAPI{t: t, profiles: new(atomic.Int32)}
 	aa.accounts = Accounts{Registration: Registration{Open: true}, Service: account.New(account.Config{
-		Replica: r, Server: "example.org", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1}),
+		Replica: r, Server: "example.org", Passwords: auth.NewPasswords(hashing),
 		ProfileChanged: func(context.Context, id.UserID) { aa.profiles.Add(1) },
 	})}
 	cfg := Config{Sessions: accountSessions{aa.accounts.Service}, Fresh: r, Limits: Limits{Off: true}}
@@ -313,6 +321,60 @@ func TestGuessing(t *testing.T) {
 	w = aa.call(t, token, "POST", "/account/password", `{"new_password":"another password","auth":{"type":"m.login.password","password":"wrong"}}`)
 	expect(t, w, 429, "M_LIMIT_EXCEEDED")
 	expect(t, aa.call(t, "", "POST", "/login", strings.Replace(guess, "AMY", "bob", 1)), 403, "M_FORBIDDEN")
+}
+
+// TestWrongPasswordsWait makes whoever guesses wait for longer each time, at login and where a password confirms something; the right one
+// ends that.
+func TestWrongPasswordsWait(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	aa := newAccountAPI(t, func(a *Accounts, _ *Config) {
+		a.Guard = auth.NewGuard(clock.Func(func() time.Time { return now }))
+	})
+	token, _ := aa.register(t, "amy")
+	login := func(password string) *httptest.ResponseRecorder {
+		return aa.call(t, "", "POST", "/login", `{"type":"m.login.password","user":"AMY","password":"`+password+`"}`)
+	}
+	for range 6 {
+		expect(t, login("wrong"), 403, "M_FORBIDDEN")
+	}
+	w := login(testPassword) // guessing does not go on with the right one
+	expect(t, w, 429, "M_LIMIT_EXCEEDED")
+	if w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"retry_after_ms":1000`) {
+		t.Errorf("%v %s", w.Header(), w.Body)
+	}
+	expect(t, aa.call(t, token, "POST", "/account/password",
+		`{"new_password":"another password","auth":{"type":"m.login.password","password":"wrong"}}`), 429, "M_LIMIT_EXCEEDED")
+	now = now.Add(time.Second)
+	expect(t, login("wrong"), 403, "M_FORBIDDEN")
+	now = now.Add(time.Second)
+	expect(t, login(testPassword), 429, "M_LIMIT_EXCEEDED")
+	now = now.Add(time.Second)
+	expect(t, login(testPassword), 200, "")
+	for range 6 {
+		expect(t, login("wrong"), 403, "M_FORBIDDEN")
+	}
+}
+
+// TestUnknownUsersTakeAsLong compares the time of a wrong password with that of nobody's, by name and by address: as a ratio, of medians of
+// attempts that take turns.
+func TestUnknownUsersTakeAsLong(t *testing.T) {
+	aa := newHashingAPI(t, auth.Config{Memory: 4 << 10, Passes: 4}, nil)
+	aa.register(t, "amy")
+	who := []string{`"user":"amy"`, `"user":"nobody"`, `"user":"not a name"`, `"medium":"email","address":"nobody@h"`}
+	took := make([][]time.Duration, len(who))
+	for range 15 {
+		for i, name := range who {
+			start := time.Now()
+			expect(t, aa.call(t, "", "POST", "/login", `{"type":"m.login.password","password":"wrong",`+name+`}`), 403, "M_FORBIDDEN")
+			took[i] = append(took[i], time.Since(start))
+		}
+	}
+	median := func(d []time.Duration) float64 { slices.Sort(d); return d[len(d)/2].Seconds() }
+	for i, name := range who {
+		if ratio := median(took[i]) / median(took[0]); ratio < 0.5 || ratio > 2 {
+			t.Errorf("%s takes %.2f of the time of a wrong password", name, ratio)
+		}
+	}
 }
 
 func TestLogout(t *testing.T) {

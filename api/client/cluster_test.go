@@ -118,7 +118,7 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 			p := account.ProfileOf(r, u)
 			return room.Profile{DisplayName: p.Displayname}, ok
 		}})
-	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.rooms.ShowProfile, Patience: 100 * time.Millisecond})
+	s.herald = account.NewHerald(account.HeraldConfig{Replica: s.replica, Show: s.show, Patience: 100 * time.Millisecond})
 	s.presence = ephemeral.NewPresence(ephemeral.PresenceConfig{Bus: s.journal, Origin: fmt.Sprint(name, "/", boot),
 		Changed: func(u id.UserID) { s.feed.PresenceChanged(u) }})
 	s.feed = feed.New(feed.Config{Replica: s.replica, Typing: s.typing, Presence: s.presence, Site: name, Boot: boot, Acked: s.keys.Acked})
@@ -145,6 +145,14 @@ func (c *cluster) open(name string, boot uint64) *clusterSite {
 	}
 	s.presence.Start()
 	return s
+}
+
+// show is what the server does in rooms when an account has changed.
+func (s *clusterSite) show(ctx context.Context, user id.UserID) error {
+	if a, _ := account.Find(s.replica.Rows(), user); a.Deactivated {
+		return s.rooms.LeaveAll(ctx, user)
+	}
+	return s.rooms.ShowProfile(ctx, user)
 }
 
 // Authenticate implements Sessions.

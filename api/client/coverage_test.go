@@ -18,11 +18,14 @@ import (
 	"bongsu/spec"
 )
 
-// declined are operations of the specification that are left out on purpose. What is neither here nor in the route table is
-// not there yet.
+// declined are operations of the specification that are left out on purpose; some of them have a route, which says so. What is neither
+// here nor in the route table is not there yet.
 var declined = map[string]string{
-	"bind3PID":                          "identity servers: who has which address stays on this server",
-	"unbind3pidFromAccount":             "identity servers",
+	"bind3PID":                          "identity servers: who has which address stays on this server; answered with a refusal",
+	"unbind3pidFromAccount":             "identity servers; answered that there was nothing to unbind",
+	"requestTokenTo3PIDMSISDN":          "telephone numbers: nobody is there to send text messages; answered with a refusal",
+	"requestTokenToRegisterMSISDN":      "telephone numbers; answered with a refusal",
+	"requestTokenToResetPasswordMSISDN": "telephone numbers; answered with a refusal",
 	"inviteBy3PID":                      "identity servers; at the same path people are invited by their user id (inviteUser)",
 	"getEvents":                         "deprecated: `sync` tells what is new",
 	"peekEvents":                        "deprecated with the event stream of one room; rooms that the world may read are read with `getRoomEvents`",
@@ -32,9 +35,6 @@ var declined = map[string]string{
 	"getUrlPreview":                     "deprecated: it takes no token; `getUrlPreviewAuthed` is its successor",
 	"redirectToSSO":                     "single sign-on by redirection, which OAuth 2.0 replaces",
 	"redirectToIdP":                     "single sign-on by redirection, which OAuth 2.0 replaces",
-	"requestTokenTo3PIDMSISDN":          "telephone numbers: nobody is there to send text messages",
-	"requestTokenToRegisterMSISDN":      "telephone numbers",
-	"requestTokenToResetPasswordMSISDN": "telephone numbers",
 }
 
 // general are tests that call everything, so that they say nothing about an operation.
@@ -61,9 +61,12 @@ func newCoverage(s *spec.Spec, routes []Route, tests map[string]string) coverage
 	served := map[string]bool{}
 	for _, r := range routes {
 		row := coverageRow{r.Op, r.Method, strings.TrimSuffix(r.Path, "{$}"), tests[r.Op]}
-		if served[r.Op] = true; s.Operation(r.Op) != nil {
+		switch served[r.Op] = true; {
+		case declined[r.Op] != "":
+			served[r.Op] = false
+		case s.Operation(r.Op) != nil:
 			c.served = append(c.served, row)
-		} else {
+		default:
 			c.ours = append(c.ours, row)
 		}
 	}
@@ -143,11 +146,8 @@ func TestCoveragePage(t *testing.T) {
 		}
 	}
 	for op := range declined {
-		switch {
-		case s.Operation(op) == nil:
+		if s.Operation(op) == nil {
 			t.Errorf("%s is left out on purpose and no operation of the specification", op)
-		case served[op]:
-			t.Errorf("%s is left out on purpose, and served: delete the line in this test", op)
 		}
 	}
 	if *writePage {
@@ -165,6 +165,7 @@ func TestCoveragePage(t *testing.T) {
 	exist := testNames(t)
 	for op := range served {
 		switch test := named[op]; {
+		case declined[op] != "":
 		case test == "":
 			t.Errorf("docs/coverage.md names no test for %s: write one in this package, then make coverage-page", op)
 		case !exist[test]:
