@@ -323,10 +323,11 @@ func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
 		senders[s.Sender] = true
 	}
 	for row := range v.StateAt(last) {
-		if f.LazyMembers && row.Type == event.TypeMember && !senders[id.UserID(row.Key)] {
-			continue
-		}
-		if s := v.Load(row); f.Passes(s.Event) {
+		if f.LazyMembers && row.Type == event.TypeMember {
+			if senders[id.UserID(row.Key)] { // whoever wants members lazily wants these, whatever types the filter names
+				out.add(v, v.Load(row))
+			}
+		} else if s := v.Load(row); f.Passes(s.Event) {
 			out.add(v, s)
 		}
 	}
