@@ -8,11 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"bongsu/api/admin"
 	"bongsu/api/client"
 	"bongsu/harness"
 )
@@ -22,12 +24,15 @@ var (
 	routes = client.Routes(client.Endpoints{})
 	// plain are routes that answer in words of their own, not in errcodes.
 	plain = []string{"metrics"}
+	// pages are for browsers: they answer people, in HTML, but for requests that no link makes.
+	pages = []string{"confirmationPage", "confirm"}
 	// final are operations that end a session or an account when they work: each gets a session of its own.
 	final = []string{"logout", "logout_all", "deactivateAccount", "changePassword", "deleteDevice", "deleteDevices"}
 	// uploads take bytes, not JSON.
 	uploads = []string{"uploadContent", "uploadContentToMXC"}
-	// bodyless are operations that change something and take no body; what comes with them is not looked at.
-	bodyless = []string{"logout", "logout_all", "createContent", "forgetRoom", "actOnDelayedEvent"}
+	// bodyless are operations that change something and take no body, and those that refuse everything: what comes with them is not looked at.
+	bodyless = []string{"logout", "logout_all", "createContent", "forgetRoom", "actOnDelayedEvent", "confirm", "bind3PID",
+		"requestTokenToRegisterMSISDN", "requestTokenToResetPasswordMSISDN", "requestTokenTo3PIDMSISDN"}
 )
 
 // abused is a server that is about to be treated badly.
@@ -35,8 +40,9 @@ type abused struct {
 	t      *testing.T
 	s      *harness.Server
 	log    *log
-	anna   *harness.Client
+	anna   *harness.Client   // an administrator
 	spare  *harness.Client   // of anna too
+	bela   *harness.Client   // whom administrators moderate
 	values map[string]string // for the path: parameter to a value that exists
 	bodies map[string]string // for the operations with a body: one that would work
 	kind   string            // Content-Type of the requests; empty for none
@@ -49,13 +55,18 @@ func newAbused(t *testing.T) *abused {
 	a := &abused{t: t, http: &http.Client{Transport: newJudge(t), Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}}
-	a.s, a.log = startLogged(t, "")
+	data := filepath.Join(t.TempDir(), "data")
+	a.s, a.log = startLogged(t, data, "--registration-tokens")
 	t.Cleanup(a.http.CloseIdleConnections)
 	a.spare = harness.NewClientOver(a.s.URL(), newJudge(t))
 	t.Cleanup(a.spare.Close)
 	a.anna = user(t, a.s, "anna")
 	bela := user(t, a.s, "bela")
-	ctx := t.Context()
+	a.bela = bela
+	ctx, yes := t.Context(), true
+	if err := admin.NewClient(filepath.Join(data, "admin.sock")).ChangeUser(ctx, "anna", admin.Change{Admin: &yes}); err != nil {
+		t.Fatal(err)
+	}
 	room, err := a.anna.CreateRoom(ctx, map[string]any{"preset": "public_chat"})
 	if err != nil {
 		t.Fatal(err)
@@ -81,8 +92,18 @@ func newAbused(t *testing.T) *abused {
 	a.bodies = map[string]string{
 		"register":                     `{"username": "c", "password": "long enough", "device_id": "D", "initial_device_display_name": "d", "inhibit_login": true}`,
 		"login":                        `{"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "anna"}, "password": "wrong one", "device_id": "D"}`,
+		"refresh":                      `{"refresh_token": "x"}`,
+		"generateLoginToken":           `{"auth": {"type": "m.login.password", "session": "x"}}`,
 		"changePassword":               `{"new_password": "long enough", "logout_devices": false, "auth": {"type": "m.login.password", "session": "x"}}`,
 		"deactivateAccount":            `{"auth": {"type": "m.login.password", "session": "x"}, "erase": false}`,
+		"add3PID":                      `{"sid": "s", "client_secret": "secret", "auth": {"type": "m.login.password", "session": "x"}}`,
+		"delete3pidFromAccount":        `{"medium": "email", "address": "anna@localhost.example"}`,
+		"unbind3pidFromAccount":        `{"medium": "email", "address": "anna@localhost.example"}`,
+		"setAdminLockUser":             `{"locked": false}`,
+		"setAdminSuspendUser":          `{"suspended": false}`,
+		"reportRoom":                   `{"reason": "r"}`,
+		"reportEvent":                  `{"reason": "r"}`,
+		"reportUser":                   `{"reason": "r"}`,
 		"updateDevice":                 `{"display_name": "d"}`,
 		"deleteDevice":                 `{"auth": {"type": "m.login.password", "session": "x"}}`,
 		"deleteDevices":                `{"devices": ["D"], "auth": {"type": "m.login.password"}}`,
@@ -128,6 +149,9 @@ func newAbused(t *testing.T) *abused {
 		"setRoomTag":                   `{"order": 0.5}`,
 		"setTyping":                    `{"typing": true, "timeout": 1000}`,
 	}
+	for _, purpose := range []string{"ToRegister", "ToResetPassword", "To3PID"} {
+		a.bodies["requestToken"+purpose+"Email"] = `{"client_secret": "secret", "email": "anna@localhost.example", "send_attempt": 1, "next_link": "https://localhost/"}`
+	}
 	return a
 }
 
@@ -138,6 +162,9 @@ func (a *abused) path(r client.Route, param, value string) string {
 		if name == "txnId" {
 			a.n++
 			v = fmt.Sprintf("t%d", a.n)
+		}
+		if name == "userId" && strings.Contains(r.Path, "/admin/") {
+			v = a.bela.User
 		}
 		v = url.PathEscape(v)
 		if name == param {
@@ -200,7 +227,8 @@ func (a *abused) ask(r client.Route, path, token string, body []byte) (status in
 		a.t.Errorf("%s: %v", what, err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode/100 == 2 {
+	page := slices.Contains(pages, r.Op) && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html;") && resp.StatusCode/100 == 4
+	if resp.StatusCode/100 == 2 || page {
 		return resp.StatusCode, ""
 	}
 	var e struct {
@@ -387,7 +415,7 @@ func TestBadInputPaths(t *testing.T) {
 		"%23", "$", "%24%00", "-1", "0", "null", "%7B%7D", "!x:localhost", "@nobody:localhost", "$nothing", "%F0%9F%94%A5",
 		strings.Repeat("x", 300), strings.Repeat("%21", 3000)}
 	identifiers := []string{"userId", "eventId", "roomId"}
-	anyRoom := []string{"setAccountDataPerRoom", "getAccountDataPerRoom"} // what users note about a room needs no such room
+	anyRoom := []string{"setAccountDataPerRoom", "getAccountDataPerRoom", "getRoomTags", "setRoomTag", "deleteRoomTag"} // what users note about a room needs no such room
 	for _, r := range routes {
 		for _, param := range params(r) {
 			for _, value := range hostile {

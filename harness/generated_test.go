@@ -23,8 +23,12 @@ var lenient = map[string]string{
 	"claimKeys /timeout":               "as above",
 	"joinRoom /third_party_signed":     "no identity servers: it is not looked at",
 	"joinRoomById /third_party_signed": "as above",
+	"delete3pidFromAccount /id_server": "no identity servers: it is not looked at",
+	"unbind3pidFromAccount /id_server": "as above",
 	`createRoom /preset is ""`:         "the default",
 	`createRoom /visibility is ""`:     "as above",
+	"postRoomKeysVersion /algorithm":   "the server cannot read backups: how they are made is for clients to know",
+	"putRoomKeysVersion /algorithm":    "as above",
 	"defineFilter":                     "a filter is kept as it is, and what it says in no known form filters nothing",
 }
 
@@ -71,7 +75,7 @@ func TestBadInputGenerated(t *testing.T) {
 	var all []generated
 	for _, r := range routes {
 		op := s.Operation(r.Op)
-		if op == nil || !hasBody(r) {
+		if op == nil || !hasBody(r) || a.bodies[r.Op] == "" { // TestBadInputTypes asks for one
 			continue
 		}
 		full, err := op.Full([]byte(a.bodies[r.Op]))
@@ -195,7 +199,7 @@ func TestBadInputMediaTypes(t *testing.T) {
 	a := newAbused(t)
 	rng := rand.New(rand.NewPCG(seed(t), 2))
 	for _, r := range routes {
-		if !hasBody(r) {
+		if !hasBody(r) || a.bodies[r.Op] == "" { // TestBadInputTypes asks for one
 			continue
 		}
 		for _, kind := range []string{"", "text/plain", "multipart/form-data", "application/json; charset=utf-16", "\""} {

@@ -132,17 +132,28 @@ type threepidIn struct {
 	Address *string `json:"address"`
 }
 
+// threepid reads it.
+func (rq *Request) threepid() (in threepidIn, err error) {
+	if err := rq.Decode(&in); err != nil {
+		return in, err
+	}
+	switch {
+	case in.Medium == nil || in.Address == nil:
+		return in, errs.New("api."+rq.Op(), errs.Invalid, errs.MissingParam, "medium and address are required")
+	case *in.Medium != auth.MediumEmail && *in.Medium != "msisdn":
+		return in, errs.New("api."+rq.Op(), errs.Invalid, errs.InvalidParam, "medium is email or msisdn")
+	}
+	return in, nil
+}
+
 type unbound struct {
 	Result string `json:"id_server_unbind_result"`
 }
 
 func (a Accounts) delete3pidFromAccount(ctx context.Context, rq *Request) (any, error) {
-	var in threepidIn
-	if err := rq.Decode(&in); err != nil {
+	in, err := rq.threepid()
+	if err != nil {
 		return nil, err
-	}
-	if in.Medium == nil || in.Address == nil {
-		return nil, errs.New("api.delete3pidFromAccount", errs.Invalid, errs.MissingParam, "medium and address are required")
 	}
 	if rq.session.Suspended { // the operator may want to know who it was
 		return nil, suspended("api.delete3pidFromAccount")
@@ -161,8 +172,7 @@ func (a Accounts) bind3PID(context.Context, *Request) (any, error) {
 }
 
 func (a Accounts) unbind3pidFromAccount(_ context.Context, rq *Request) (any, error) {
-	var in threepidIn
-	if err := rq.Decode(&in); err != nil {
+	if _, err := rq.threepid(); err != nil {
 		return nil, err
 	}
 	return unbound{"no-support"}, nil

@@ -230,15 +230,15 @@ func (a Accounts) checkUsernameAvailability(_ context.Context, rq *Request) (any
 
 func (a Accounts) registrationTokenValidity(ctx context.Context, rq *Request) (any, error) {
 	const op = "api.registrationTokenValidity"
-	if !a.Registration.Tokens {
-		return nil, errs.New(op, errs.Forbidden, "", "Registration with a token has been disabled")
-	}
 	tokens, err := rq.QueryAll("token")
 	if err != nil {
 		return nil, err
 	}
 	if len(tokens) == 0 {
 		return nil, errs.New(op, errs.Invalid, errs.MissingParam, "token is required")
+	}
+	if !a.Registration.Tokens {
+		return nil, errs.New(op, errs.Forbidden, "", "Registration with a token has been disabled")
 	}
 	if err := rq.CatchUp(ctx); err != nil { // "not valid" is a denial, although it is no error
 		return nil, err

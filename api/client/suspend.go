@@ -14,7 +14,8 @@ import (
 var takingPart = [...]string{
 	"createRoom", "joinRoom", "joinRoomById", "knockRoom", "inviteUser", "kick", "ban", "unban",
 	"sendMessage", "setRoomStateWithKey", "setTyping",
-	"setProfileField", "deleteProfileField",
+	"setRoomAlias", "deleteRoomAlias", "setRoomVisibilityOnDirectory", "upgradeRoom",
+	"setProfileField", "deleteProfileField", "setPresence",
 	"uploadContent", "createContent", "uploadContentToMXC",
 }
 
