@@ -32,6 +32,7 @@ FUZZTIME     ?= 1m
 CRASH_ROUNDS ?= 200
 POWER_ROUNDS ?= 20
 SEEDS        ?= 2000
+MESSAGES     ?= 50000
 
 .PHONY: help
 help: ## list the targets
@@ -89,6 +90,10 @@ crash: build ## kill -9 under load, CRASH_ROUNDS (200) times, and power loss, PO
 .PHONY: sim
 sim: ## one site, and three or five, that crash, lag and are cut off, and the clients there, simulated with SEEDS (2000) seeds
 	BONGSU_SIM_SEEDS=$(SEEDS) $(GO) test $(TEST) -count=1 -timeout 1h -run Simulation ./replica ./feed
+
+.PHONY: model
+model: ## 50 users' random traffic of MESSAGES (50000) messages, compared with the specification written down plainly
+	BONGSU_MODEL_MESSAGES=$(MESSAGES) $(GO) test $(TEST) -count=1 -timeout 1h -run TestModel ./harness/model
 
 .PHONY: drill
 drill: build ## burn BURNS (50) sites in a row, then every other fault with SEEDS (10) seeds; some as root only; results in out/drill
