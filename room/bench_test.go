@@ -37,7 +37,7 @@ func BenchmarkSendApply(b *testing.B) {
 			j := store.Open(nil)
 			n := 0
 			for r := 0; n < b.N; r++ {
-				rec := replica.Record{Site: "other", Boot: 1, N: uint64(r + 1), Stamp: st.r.Status(0).Wall, Rules: 1}
+				rec := replica.Record{Site: "other", Boot: 1, N: uint64(r + 1), Stamp: st.r.Status(0).Wall, Rules: sinceRules}
 				for range per {
 					room := rooms[n%40]
 					txn := fmt.Sprint(n)
@@ -67,7 +67,7 @@ func BenchmarkSendApply(b *testing.B) {
 			b.ResetTimer()
 			before := cpu()
 			// A fresh replica applies everything; what came before the messages is little.
-			r, stop := replicatest.Start(b, replicatest.Options{Machines: []replica.Machine{Machine()}, Store: store, DB: db, Site: "fresh"})
+			r, stop := replicatest.Start(b, replicatest.Options{Machines: []replica.Machine{Machine()}, Store: store, DB: db, Site: "fresh", Rules: sinceRules})
 			defer stop()
 			if r.Positions()[0] < end {
 				b.Fatal("not all was applied")
