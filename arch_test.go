@@ -46,7 +46,7 @@ var house = rulebook{
 
 		"config": composition, "app": composition,
 
-		"roam": proof, "spec": proof, "harness": proof, "drill": proof, "drill/wan": proof, "bench": proof,
+		"roam": proof, "spec": proof, "harness": proof, "harness/model": proof, "drill": proof, "drill/wan": proof, "bench": proof,
 
 		"cmd/*": command,
 	},

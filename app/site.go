@@ -95,6 +95,11 @@ func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.J
 	if now := st.member.Boot(); now != boot {
 		return nil, fmt.Errorf("%w: the other sites remember later runs of this site than its data directory does", errReopen)
 	}
+	// Where the others cannot connect at once they try again after a second, each at another time, and a leader that hears less than
+	// another site does steps down.
+	meeting, met := context.WithTimeout(ctx, meetFor)
+	st.link.Meet(meeting)
+	met()
 	cfg.Checked = st.checked
 	j, err := jet.Open(cfg)
 	if err != nil {
@@ -107,6 +112,9 @@ func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.J
 	}
 	return j, nil
 }
+
+// meetFor is how long a site that has been let in waits for others that may be down, before its engine looks for theirs.
+const meetFor = time.Second
 
 // standingEvery is how often a site looks whether it may still take part.
 const standingEvery = 500 * time.Millisecond

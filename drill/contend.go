@@ -140,7 +140,7 @@ func (c *contest) claim(ctx context.Context, i int) error {
 	keys, ops := map[string]any{}, []operation(nil)
 	for k := range 6 {
 		id := fmt.Sprintf("signed_curve25519:B%dK%d", batch, k)
-		keys[id] = map[string]string{"key": fmt.Sprintf("%042dA", batch*10+k)}
+		keys[id] = map[string]any{"key": fmt.Sprintf("%042dA", batch*10+k), "signatures": map[string]any{}}
 		ops = append(ops, operation{Client: i, Kind: uploadKey, Thing: id, Began: c.rec.now()})
 	}
 	err = c.owner.UploadOneTimeKeys(ctx, keys)

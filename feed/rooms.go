@@ -71,7 +71,8 @@ func (a *answer) joinedRoom(s *seat, entered bool) bool {
 	var t timeline
 	if full || after.Before(v.LastEvent) {
 		t = a.cut(&v, s, entered)
-		if full || len(t.events) > 0 || t.limited {
+		// Who wants the state at the end of the timeline is also told of what the timeline's filter hides.
+		if full || len(t.events) > 0 || t.limited || a.rq.StateAfter && after.Before(v.LastState) {
 			a.stateAndTimeline(&v, t, full)
 		}
 	}
@@ -277,7 +278,9 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 			if a.rq.StateAfter {
 				a.events("state_after", func() { a.stateEvent(v, own) })
 			}
-			a.writeTimeline(v, timeline{events: []room.Stored{own}, start: s.Place.Prev()})
+			t := timeline{start: s.Place.Prev()}
+			t.add(own, &a.filter.Room.Timeline)
+			a.writeTimeline(v, t)
 		}
 		return
 	}
@@ -291,10 +294,9 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	}
 	sight := v.Sight(a.rq.User)
 	t.read(v, &a.filter.Room.Timeline, a.prefs().ignored, st.until, &sight)
-	if st.until.Before(s.Place) && a.filter.Room.Timeline.Count(defaultLimit, maxLimit) > 0 { // a ban or another change after it
-		if own, ok := v.At(s.Place); ok {
-			t.events, t.upto = append(t.events, own), s.Place
-		}
+	if own, ok := v.At(s.Place); ok && st.until.Before(s.Place) { // a ban or another change after it
+		t.add(own, &a.filter.Room.Timeline)
+		t.own = own
 	}
 	a.stateAndTimeline(v, t, full)
 	entries := a.data[s.Room]

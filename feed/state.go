@@ -22,10 +22,18 @@ func (a *answer) state(v *room.View, t timeline, full bool, heroes []id.UserID) 
 		at = t.upto
 	}
 	shown := a.shown(t, full, heroes)
+	var done id.UserID // whose membership is written
+	if a.rq.StateAfter && t.own.Event != nil {
+		done = a.rq.User
+		a.stateEvent(v, t.own)
+		delete(shown, done)
+	}
 	switch {
 	case full && !f.LazyMembers:
 		for row := range v.StateAt(at) {
-			a.stateRow(v, row)
+			if done == "" || row.Type != event.TypeMember || row.Key != string(done) {
+				a.stateRow(v, row)
+			}
 		}
 	case full:
 		for row := range v.StateWithout(event.TypeMember, at) {
@@ -33,8 +41,11 @@ func (a *answer) state(v *room.View, t timeline, full bool, heroes []id.UserID) 
 		}
 	case t.limited || a.rq.StateAfter:
 		for _, s := range changes(v, t.after, at) {
-			delete(shown, memberOf(s))
-			a.stateEvent(v, s)
+			m := memberOf(s)
+			delete(shown, m)
+			if m == "" || m != done {
+				a.stateEvent(v, s)
+			}
 		}
 	}
 	for _, u := range slices.Sorted(maps.Keys(shown)) {

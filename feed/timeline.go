@@ -19,6 +19,7 @@ type timeline struct {
 	upto    room.Place    // it ends there
 	events  []room.Stored // in order
 	limited bool          // there are more events in the gap
+	own     room.Stored   // what has become of a user since the timeline's end, when they left; zero: nothing
 }
 
 // maxScan is how many events are looked at for those that a filter lets through.
@@ -43,6 +44,19 @@ func (t *timeline) read(v *room.View, filter *filter.Events, ignored map[id.User
 		t.start = s.Place.Prev()
 	}
 	slices.Reverse(t.events)
+}
+
+// add appends an event that came after the others. Where the filter wants no more, the first one makes room for it.
+func (t *timeline) add(s room.Stored, filter *filter.Events) {
+	limit := filter.Count(defaultLimit, maxLimit)
+	if limit == 0 || !filter.Room(s.RoomID) || !filter.Passes(s.Event) {
+		return
+	}
+	if len(t.events) == limit {
+		t.start, t.limited = t.events[0].Place, true
+		t.events = t.events[1:]
+	}
+	t.events = append(t.events, s)
 }
 
 func (a *answer) partition(v *room.View) journal.Partition {

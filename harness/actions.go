@@ -202,7 +202,7 @@ func keyName(c *Client, id string) string { return c.User + " " + c.Device + " "
 func (p *person) uploadKeys(ctx context.Context) error {
 	keys := map[string]any{}
 	for range 2 { // little more than are claimed: a device may have a thousand
-		id, content := "signed_curve25519:"+p.marker(), map[string]any{"key": randomKey(p.rng)}
+		id, content := "signed_curve25519:"+p.marker(), map[string]any{"key": randomKey(p.rng), "signatures": map[string]any{}}
 		keys[id] = content
 		text, err := json.Marshal(content)
 		if err != nil {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -104,6 +105,34 @@ func (l *Link) judgeRefusal(p *peer, err error, now time.Time) {
 	}
 }
 
+// met reports whether this site and a peer have believed each other's process lately.
+func (p *peer) met(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused.IsZero() && now.Sub(p.last) <= rivalAfter && p.run != "" && now.Sub(p.claimed) <= rivalAfter
+}
+
+// Meet returns when this site and all others have believed each other's process, so that TLS lets them connect, or when ctx ends: some
+// may be down.
+func (l *Link) Meet(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		all := true
+		for _, p := range l.peers {
+			all = all && p.met(l.clock.Now())
+		}
+		if all {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // TLS is Credentials.TLS for the journal engine's routes. It refuses a connection, besides, unless both sites have believed each
 // other's process within the last rivalAfter: a process that was cut off while another took its place gets no route when the
 // network heals, before it has been told.
@@ -117,9 +146,7 @@ func (l *Link) TLS() *tls.Config {
 		if p == nil {
 			return refuse("site %q is not linked with this one", site)
 		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if !p.refused.IsZero() || now.Sub(p.last) > rivalAfter || p.run == "" || now.Sub(p.claimed) > rivalAfter {
+		if !p.met(now) {
 			return refuse("sites %s and %s have not heard each other on their link within %s: the route must wait for that", l.cfg.Site, site, rivalAfter)
 		}
 		return nil

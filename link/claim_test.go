@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -128,6 +129,25 @@ func TestRoutesNeedHeartbeats(t *testing.T) {
 	}
 	_ = first.Close()
 	eventually(t, "the end of routes", func() bool { return route(t, first, seoul) != nil })
+}
+
+// TestMeet: who has met the others can make routes at once; one that is down is waited for no longer than said.
+func TestMeet(t *testing.T) {
+	t.Parallel()
+	n := newNet(t)
+	seoul, busan := n.open("seoul"), n.open("busan")
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if seoul.Meet(short); short.Err() == nil {
+		t.Error("a site was met that is down")
+	}
+	chuncheon := n.open("chuncheon")
+	seoul.Meet(t.Context())
+	for _, l := range []*Link{busan, chuncheon} {
+		if err := errors.Join(route(t, seoul, l), route(t, l, seoul)); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // route makes a connection as the engines of two sites do.

@@ -318,13 +318,17 @@ func (a Rooms) getEventContext(_ context.Context, r *Request) (any, error) {
 	out.token("start", around.Before.End)
 	out.token("end", around.After.End)
 	out.next(`,"state":[`)
-	if f.LazyMembers {
-		out.members(v, around.Before.Events, []room.Stored{around.Event}, around.After.Events)
-	} else {
-		for row := range v.StateAt(last) {
-			if s := v.Load(row); f.Passes(s.Event) {
-				out.add(v, s)
+	senders := map[id.UserID]bool{around.Event.Sender: true}
+	for _, s := range slices.Concat(around.Before.Events, around.After.Events) {
+		senders[s.Sender] = true
+	}
+	for row := range v.StateAt(last) {
+		if f.LazyMembers && row.Type == event.TypeMember {
+			if senders[id.UserID(row.Key)] { // whoever wants members lazily wants these, whatever types the filter names
+				out.add(v, v.Load(row))
 			}
+		} else if s := v.Load(row); f.Passes(s.Event) {
+			out.add(v, s)
 		}
 	}
 	return out.end("]}"), nil

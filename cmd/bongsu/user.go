@@ -45,7 +45,7 @@ func (c *switchCmd) Run(ctx context.Context, k *kong.Context, u *userCmd, d deps
 
 type closeCmd struct {
 	Name  string `arg:"" help:"User name or user id."`
-	Erase bool   `help:"Show what the user has said to nobody who comes later."`
+	Erase bool   `help:"Note that the user wants what they said hidden from whoever comes later; that is not done yet."`
 }
 
 // Run closes the account.

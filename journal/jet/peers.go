@@ -19,6 +19,8 @@ const (
 	helloEvery   = 250 * time.Millisecond
 	heardWithin  = 2 * time.Second // whoever is silent for longer does not count as connected
 	hearsWithin  = time.Second     // whoever is silent for less is heard for sure
+	goneFor      = 5 * time.Second // whoever was silent for longer has been away, and is not hidden from one site alone
+	routesWithin = 3 * time.Second // in which all sites are connected with one that comes back
 	helloSubject = "sites"
 )
 
@@ -35,6 +37,7 @@ type peers struct {
 
 	mu    sync.Mutex
 	heard map[string]heard
+	ahead time.Time // since when another site has heard one that was gone for this one
 }
 
 type heard struct {
@@ -94,19 +97,26 @@ func (h *peers) complete() bool {
 }
 
 // outsighted reports whether another site hears all and this one does not. What is not heard here has been silent for long enough
-// that the others would have noticed and said so, if it were silent for them too.
+// that the others would have noticed and said so, if it were silent for them too. A site that comes back is heard by one site before
+// the other, which is no reason yet.
 func (h *peers) outsighted() bool {
-	if h.silence() <= hearsWithin+2*helloEvery {
-		return false
-	}
+	silence := h.silence()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	more := false
 	for _, l := range h.heard {
-		if !l.NoLead && l.Silence <= hearsWithin && time.Since(l.at) <= 2*helloEvery {
-			return true
-		}
+		more = more || !l.NoLead && l.Silence <= hearsWithin && time.Since(l.at) <= 2*helloEvery
 	}
-	return false
+	switch {
+	case silence <= hearsWithin+2*helloEvery || !more:
+		h.ahead = time.Time{}
+		return false
+	case silence <= goneFor && h.ahead.IsZero():
+		return true
+	case h.ahead.IsZero():
+		h.ahead = time.Now()
+	}
+	return time.Since(h.ahead) > routesWithin
 }
 
 // willing reports whether another site is heard that would lead.

@@ -1,0 +1,87 @@
+package model_test
+
+import (
+	"go/parser"
+	"go/token"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// number is a number from the environment.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// TestAlone: the model shares no code with the server.
+func TestAlone(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			if strings.HasPrefix(i.Path.Value, `"bongsu/`) {
+				t.Errorf("%s imports %s", name, i.Path.Value)
+			}
+		}
+	}
+}
+
+// TestModel lets 50 users do random things, until 2,000 messages are sent or as many as BONGSU_MODEL_MESSAGES says, and then six in three
+// rooms, who meet more often, half as many. Every answer must be as the model has it. BONGSU_SEED repeats a run.
+func TestModel(t *testing.T) {
+	messages := int(number(t, "BONGSU_MODEL_MESSAGES", 2000)) //nolint:gosec // a few
+	seed := number(t, "BONGSU_SEED", rand.Uint64())
+	t.Run("many", func(t *testing.T) {
+		traffic(t, setting{seed: seed, users: 50, rooms: min(15+messages/1000, 50)}, messages)
+	})
+	t.Run("few", func(t *testing.T) {
+		traffic(t, setting{seed: seed, users: 6, rooms: 3}, min(messages/2, 3000))
+	})
+}
+
+// traffic takes steps until enough messages are sent. If something is wrong, it shows the last of the steps that are needed for it.
+func traffic(t *testing.T, s setting, messages int) {
+	t.Helper()
+	t.Logf("BONGSU_SEED=%d", s.seed)
+	x := newRun(t, s)
+	began := time.Now()
+	var steps []int
+	for step := 0; x.sent < messages; step++ {
+		if step > 100*messages {
+			t.Fatalf("only %d messages in %d steps", x.sent, step)
+		}
+		steps = append(steps, step)
+		wrong := x.do(step)
+		if wrong == "" {
+			continue
+		}
+		t.Errorf("BONGSU_SEED=%d: %s\n%s", s.seed, wrong, x.trace[len(x.trace)-1])
+		if wrong, x = shrink(t, s, steps, 2*time.Minute); wrong != "" {
+			t.Errorf("with fewer steps: %s\n%s\n%.4000s", wrong, strings.Join(x.trace[max(0, len(x.trace)-100):], "\n"), x.last.body)
+		}
+		return
+	}
+	t.Logf("%d messages, %d steps, %d events and more in %d rooms, %v: %v", x.sent, len(steps), x.w.Moment, len(x.w.Rooms), time.Since(began), x.counts)
+}
