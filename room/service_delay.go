@@ -103,6 +103,24 @@ func (s *Service) Delayed(ctx context.Context, user id.UserID, delay, action str
 	return err
 }
 
+// DelayedBy is whose a delayed event is; ok is false if none of that id waits here.
+func (s *Service) DelayedBy(delay string) (user id.UserID, ok bool) {
+	room, delay, err := parseDelayID(delay)
+	if err != nil {
+		return "", false
+	}
+	v, ok := Open(s.cfg.Replica.Rows(), room)
+	if !ok {
+		return "", false
+	}
+	row := v.r.Get(v.delayKey(delay))
+	if row == nil {
+		return "", false
+	}
+	b := decodeDelay(row)
+	return b.Send.Sender, true
+}
+
 // DelayedOf are the delayed events of a user.
 func (s *Service) DelayedOf(user id.UserID) iter.Seq[Delayed] {
 	return DelayedOf(s.cfg.Replica.Rows(), s.cfg.Replica.Partitions(), user)

@@ -98,10 +98,18 @@ func (a Rooms) updateDelayedEvent(ctx context.Context, r *Request) (any, error) 
 	if err := r.Decode(&body); err != nil {
 		return nil, err
 	}
-	return nil, errs.Wrap("api.updateDelayedEvent", a.Rooms.Delayed(ctx, r.User(), r.Path("delayId"), body.Action))
+	return nil, a.doDelayed(ctx, r, body.Action)
 }
 
 // actOnDelayedEvent is for those who were given the id to look after the event: it wants no access token.
 func (a Rooms) actOnDelayedEvent(ctx context.Context, r *Request) (any, error) {
-	return nil, errs.Wrap("api.actOnDelayedEvent", a.Rooms.Delayed(ctx, r.User(), r.Path("delayId"), r.Path("action")))
+	return nil, a.doDelayed(ctx, r, r.Path("action"))
+}
+
+func (a Rooms) doDelayed(ctx context.Context, r *Request, action string) error {
+	delay := r.Path("delayId")
+	if err := a.mayDelayed(delay, action); err != nil {
+		return err
+	}
+	return errs.Wrap("api."+r.Op(), a.Rooms.Delayed(ctx, r.User(), delay, action))
 }

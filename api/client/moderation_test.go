@@ -25,6 +25,11 @@ func TestModeration(t *testing.T) {
 		return url.PathEscape(out.ID)
 	}
 	own, others := said(amy, "1"), said(bob, "1")
+	var later struct {
+		ID string `json:"delay_id"`
+	}
+	c.must(0, amy, "PUT", in+"/send/m.room.message/late?org.matrix.msc4140.delay=3600000", `{"msgtype":"m.text","body":"x"}`, &later)
+	delayed := delayedAt + "/" + later.ID
 	c.settled()
 
 	const v1 = "/_matrix/client/v1/admin"
@@ -63,6 +68,11 @@ func TestModeration(t *testing.T) {
 		{"PUT", "/profile/@amy:h/displayname", `{"displayname":"x"}`, 403, "M_USER_SUSPENDED"},
 		{"PUT", in + "/redact/" + others + "/3", `{}`, 403, "M_USER_SUSPENDED"},
 		{"PUT", in + "/redact/" + own + "/3", `{}`, 200, ""},
+		{"PUT", in + "/send/m.room.message/later?org.matrix.msc4140.delay=3600000", `{}`, 403, "M_USER_SUSPENDED"},
+		{"POST", delayed, `{"action":"send"}`, 403, "M_USER_SUSPENDED"},
+		{"POST", delayed + "/restart", ``, 403, "M_USER_SUSPENDED"},
+		{"PUT", "/presence/@amy:h/status", `{"presence":"online","status_msg":"x"}`, 403, "M_USER_SUSPENDED"},
+		{"PUT", "/directory/room/" + url.PathEscape("#amys:h"), `{}`, 403, "M_USER_SUSPENDED"},
 		{"GET", in + "/messages?dir=b", ``, 200, ""},
 		{"GET", "/sync?timeout=0", ``, 200, ""},
 		{"POST", "/login", `{"type":"m.login.password","user":"amy","password":"long enough"}`, 200, ""},
@@ -70,6 +80,8 @@ func TestModeration(t *testing.T) {
 	} {
 		expect(t, c.call(2, amy, r.method, r.path, r.body), r.status, r.errcode)
 	}
+	expect(t, c.call(2, "", "POST", delayed+"/send", ``), 403, "M_USER_SUSPENDED") // by whom amy gave the id
+	c.must(2, "", "POST", delayed+"/cancel", ``, nil)
 	c.must(2, root, "PUT", v1+"/suspend/@amy:h", `{"suspended":false}`, nil)
 	c.settled()
 	c.must(0, amy, "POST", in+"/join", `{}`, nil)

@@ -47,6 +47,19 @@ func (a Rooms) mayRedact(rq *Request, in id.RoomID, target id.EventID) error {
 	return suspended("api.redactEvent")
 }
 
+// mayDelayed refuses to send what a suspended account has left to be sent later, or to put it off, whoever asks: the id is enough to do that.
+// To cancel it is to say less. What nobody touches is sent in its time: it was said before.
+func (a Rooms) mayDelayed(delay, action string) error {
+	user, ok := a.Rooms.DelayedBy(delay)
+	if !ok || action == "cancel" {
+		return nil
+	}
+	if by, _ := account.Find(a.Account.Rows(), user); by.Suspended {
+		return suspended("api.updateDelayedEvent")
+	}
+	return nil
+}
+
 // moderates is the account in the path, if it may be moderated by the user of the request, who must be an administrator: that is checked before anything
 // is said of the account.
 func (a Accounts) moderates(rq *Request, op string) (id.UserID, account.Account, error) {
