@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -117,7 +118,13 @@ func copyDir(t testing.TB, from string) string {
 
 func copyTo(t testing.TB, from, to string) {
 	t.Helper()
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+	err := os.CopyFS(to, os.DirFS(from))
+	for try := 0; errors.Is(err, fs.ErrNotExist) && try < 20; try++ { // an engine that runs has replaced a file meanwhile
+		if err = os.RemoveAll(to); err == nil {
+			err = os.CopyFS(to, os.DirFS(from))
+		}
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
