@@ -4,7 +4,7 @@
 # weakness not found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${BURNS:=50}" "${SEEDS:=10}" "${SCENARIOS:=full random restarts rolling upgrade clock amnesia stale leader majority flips power disk slowdisk cuts}"
+: "${BURNS:=50}" "${SEEDS:=10}" "${SCENARIOS:=full random restarts rolling upgrade clock amnesia stale leader majority flips power disk slowdisk cuts surge}"
 : "${PLANTS:=rollback ack-early forget-txn skip-record ignore-hole}"
 out=out/drill
 mkdir -p "$out"
