@@ -48,10 +48,14 @@ func TestAlone(t *testing.T) {
 	}
 }
 
-// TestModel lets 50 users do random things, until 2,000 messages are sent or as many as BONGSU_MODEL_MESSAGES says, and then six in three
+// TestModel lets 50 users do random things, until 2,000 messages are sent (300 with -short) or as many as BONGSU_MODEL_MESSAGES says, and then six in three
 // rooms, who meet more often, half as many. Every answer must be as the model has it. BONGSU_SEED repeats a run.
 func TestModel(t *testing.T) {
-	messages := int(number(t, "BONGSU_MODEL_MESSAGES", 2000)) //nolint:gosec // a few
+	usual := uint64(2000)
+	if testing.Short() {
+		usual = 300
+	}
+	messages := int(number(t, "BONGSU_MODEL_MESSAGES", usual)) //nolint:gosec // a few
 	seed := number(t, "BONGSU_SEED", rand.Uint64())
 	t.Run("many", func(t *testing.T) {
 		traffic(t, setting{seed: seed, users: 50, rooms: min(15+messages/1000, 50)}, messages)
