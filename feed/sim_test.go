@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,18 +32,12 @@ import (
 //
 // A seed fixes what goes wrong, not how goroutines take turns. BONGSU_SIM_SEEDS says how many seeds, BONGSU_SIM_SEED which one.
 func TestSimulationOfFeed(t *testing.T) {
-	seeds, first := 10, uint64(1)
+	seeds := 10
 	if testing.Short() {
 		seeds = 2
 	}
-	if n, err := strconv.Atoi(os.Getenv("BONGSU_SIM_SEEDS")); err == nil {
-		seeds = n
-	}
-	if n, err := strconv.ParseUint(os.Getenv("BONGSU_SIM_SEED"), 10, 64); err == nil {
-		seeds, first = 1, n
-	}
 	var total simCounts
-	for seed := first; seed < first+uint64(seeds); seed++ {
+	for seed := range replicatest.Seeds(seeds) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			counts, faults := simulate(t, seed, plant{})
 			for _, f := range faults {
@@ -88,7 +80,7 @@ type sim struct {
 	seed  uint64
 	plant plant
 	names []string
-	dir   string
+	shelf *replicatest.Shelf
 	home  []id.RoomID // rooms in which everybody stays
 	store *mem.Store
 
@@ -98,7 +90,6 @@ type sim struct {
 	boot  uint64
 
 	mu     sync.Mutex
-	files  map[journal.Partition]*replica.CheckpointFile
 	lobby  []id.RoomID // rooms that users come to and leave
 	kept   map[id.RoomID]map[id.EventID]bool
 	sent   map[string][]string // messages to devices, by user and device, acknowledged
@@ -109,8 +100,7 @@ type sim struct {
 // simSite is a site, whether it runs or not.
 type simSite struct {
 	name string
-	db   *kv.DB
-	past *kv.DB // the rows as they were at an earlier commit
+	disk *replicatest.Disk
 	j    *mem.Journal
 	run  *simRun       // nil while the site is down; guarded by sim.mu
 	skew time.Duration // likewise
@@ -133,8 +123,8 @@ type simRun struct {
 func simulate(t *testing.T, seed uint64, p plant) (counts simCounts, faults []string) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := &sim{t: t, seed: seed, plant: p, names: []string{"busan", "jeju", "seoul"}, dir: dir, store: mem.NewStore(simParts),
-			rng: rand.New(rand.NewPCG(seed, 0)), files: map[journal.Partition]*replica.CheckpointFile{},
+		s := &sim{t: t, seed: seed, plant: p, names: []string{"busan", "jeju", "seoul"}, shelf: replicatest.NewShelf(dir), store: mem.NewStore(simParts),
+			rng:  rand.New(rand.NewPCG(seed, 0)),
 			kept: map[id.RoomID]map[id.EventID]bool{}, sent: map[string][]string{}}
 		if seed%5 == 0 {
 			s.names = append(s.names, "daegu", "ulsan")
@@ -159,7 +149,7 @@ func (s *sim) count(change func(c *simCounts)) {
 
 func (s *sim) run() {
 	for _, name := range s.names {
-		site := &simSite{name: name, db: replicatest.MemoryDB(s.t)}
+		site := &simSite{name: name, disk: replicatest.NewDisk(s.t)}
 		s.sites = append(s.sites, site)
 		s.start(site)
 	}
@@ -189,10 +179,7 @@ func (s *sim) run() {
 	s.check(clients)
 	for _, site := range s.sites {
 		s.crash(site)
-		site.db.Abandon()
-		if site.past != nil {
-			site.past.Abandon()
-		}
+		site.disk.Abandon()
 	}
 }
 
@@ -209,9 +196,9 @@ func (s *sim) start(site *simSite) {
 		defer s.mu.Unlock()
 		return time.Now().Add(site.skew)
 	})
-	r, err := replica.Open(s.t.Context(), replica.Config{DB: site.db, Journal: s.plant.journal(site.name, site.j), Rules: 2,
+	r, err := replica.Open(s.t.Context(), replica.Config{DB: site.disk.DB, Journal: s.plant.journal(site.name, site.j), Rules: 2,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()},
-		Site:     site.name, Boot: s.boot, Sites: s.names, Checkpoint: s.checkpoint, Clock: now})
+		Site:     site.name, Boot: s.boot, Sites: s.names, Checkpoint: s.shelf.Fetch, Clock: now})
 	if err != nil {
 		s.t.Fatalf("seed %d: %v", s.seed, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -14,9 +13,7 @@ import (
 
 	"bongsu/errs"
 	"bongsu/id"
-	"bongsu/journal"
 	"bongsu/journal/mem"
-	"bongsu/kv"
 	"bongsu/replica"
 	"bongsu/replica/replicatest"
 )
@@ -28,14 +25,7 @@ import (
 //
 // A seed fixes what goes wrong, not how goroutines take turns. BONGSU_SIM_SEEDS says how many seeds, BONGSU_SIM_SEED which one.
 func TestSimulation(t *testing.T) {
-	seeds, first := 15, uint64(1)
-	if n, err := strconv.Atoi(os.Getenv("BONGSU_SIM_SEEDS")); err == nil {
-		seeds = n
-	}
-	if n, err := strconv.ParseUint(os.Getenv("BONGSU_SIM_SEED"), 10, 64); err == nil {
-		seeds, first = 1, n
-	}
-	for seed := first; seed < first+uint64(seeds); seed++ {
+	for seed := range replicatest.Seeds(15) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { newSimulation(t, seed).run() })
 		})
@@ -51,8 +41,7 @@ type simulation struct {
 
 	// Of the goroutine that crashes the site.
 	rng  *rand.Rand
-	db   *kv.DB
-	past *kv.DB // the rows as they were at an earlier commit
+	disk *replicatest.Disk
 	j    *mem.Journal
 	boot uint64
 
@@ -64,7 +53,7 @@ type simulation struct {
 }
 
 func newSimulation(t *testing.T, seed uint64) *simulation {
-	return &simulation{t: t, seed: seed, store: mem.NewStore(3), rng: rand.New(rand.NewPCG(seed, 0)), db: memoryDB(t),
+	return &simulation{t: t, seed: seed, store: mem.NewStore(3), rng: rand.New(rand.NewPCG(seed, 0)), disk: replicatest.NewDisk(t),
 		want: map[string]int64{}, once: map[string]bool{}}
 }
 
@@ -89,8 +78,7 @@ func (s *simulation) run() {
 	s.check(s.r, "the site")
 	reached := s.r.Positions()
 	s.crash()
-	s.db.Abandon()
-	s.db = memoryDB(s.t)
+	s.disk.Empty(s.t)
 	s.start()
 	time.Sleep(2 * time.Minute)
 	s.check(s.r, "a site rebuilt from the journal")
@@ -100,10 +88,7 @@ func (s *simulation) run() {
 		}
 	}
 	s.crash()
-	s.db.Abandon()
-	if s.past != nil {
-		s.past.Abandon()
-	}
+	s.disk.Abandon()
 }
 
 // start opens the site on whatever rows there are.
@@ -114,7 +99,7 @@ func (s *simulation) start() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	skew := time.Duration(s.rng.IntN(60_000)-30_000) * time.Millisecond // the clock was set while the site was down
-	r, err := replica.Open(ctx, replica.Config{DB: s.db, Journal: s.j, Machines: []replica.Machine{ledger()}, Site: "site",
+	r, err := replica.Open(ctx, replica.Config{DB: s.disk.DB, Journal: s.j, Machines: []replica.Machine{ledger()}, Site: "site",
 		Boot: s.boot, Queue: 64 << 10, Clock: clockFunc(func() time.Time { return time.Now().Add(skew) })})
 	if err != nil {
 		s.t.Fatalf("seed %d: %v", s.seed, err)
@@ -138,31 +123,10 @@ func (s *simulation) crash() {
 	s.mu.Unlock()
 	s.j.Crash()
 	r.Close()
-	for p := range r.Partitions() {
-		if st := r.Status(journal.Partition(p)); st.Divergence != nil || st.Err != nil {
-			s.t.Errorf("seed %d: partition %d: %v, %v", s.seed, p, st.Divergence, st.Err)
-		}
+	for _, f := range replicatest.Unsound(r) {
+		s.t.Errorf("seed %d: %s", s.seed, f)
 	}
-	if n := r.Failures() + r.Refused(); n != 0 {
-		s.t.Errorf("seed %d: %d proposals or messages failed", s.seed, n)
-	}
-	switch s.rng.IntN(3) {
-	case 0: // a process that died with its rows on disk
-		if s.rng.IntN(2) == 0 {
-			if s.past != nil {
-				s.past.Abandon()
-			}
-			s.past = replicatest.CopyRows(s.t, s.db)
-		}
-	case 1: // a power loss that took the latest commits
-		if s.past != nil {
-			s.db.Abandon()
-			s.db, s.past = s.past, nil
-		}
-	case 2: // an empty disk
-		s.db.Abandon()
-		s.db = memoryDB(s.t)
-	}
+	s.disk.Lose(s.t, s.rng)
 }
 
 // client makes some writes, one after the other, and repeats each until it has its verdict.

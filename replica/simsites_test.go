@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -17,7 +16,6 @@ import (
 	"bongsu/id"
 	"bongsu/journal"
 	"bongsu/journal/mem"
-	"bongsu/kv"
 	"bongsu/replica"
 	"bongsu/replica/replicatest"
 )
@@ -31,15 +29,8 @@ var fiveNames = []string{"busan", "daegu", "jeju", "seoul", "ulsan"}
 //
 // A seed fixes what goes wrong, not how goroutines take turns. BONGSU_SIM_SEEDS says how many seeds, BONGSU_SIM_SEED which one.
 func TestSimulationOfSites(t *testing.T) {
-	seeds, first := 25, uint64(1)
-	if n, err := strconv.Atoi(os.Getenv("BONGSU_SIM_SEEDS")); err == nil {
-		seeds = n
-	}
-	if n, err := strconv.ParseUint(os.Getenv("BONGSU_SIM_SEED"), 10, 64); err == nil {
-		seeds, first = 1, n
-	}
 	var total simCounts
-	for seed := first; seed < first+uint64(seeds); seed++ {
+	for seed := range replicatest.Seeds(25) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			counts, faults := simulateSites(t, seed, plant{})
 			for _, f := range faults {
@@ -92,8 +83,8 @@ type siteSim struct {
 	seed  uint64
 	plant plant
 	names []string
-	dir   string
 	store *mem.Store
+	shelf *replicatest.Shelf
 
 	// Of the goroutine that is fate.
 	rng   *rand.Rand
@@ -101,7 +92,6 @@ type siteSim struct {
 	boot  uint64
 
 	mu     sync.Mutex
-	files  map[journal.Partition]*replica.CheckpointFile
 	wants  map[string]want
 	faults []string
 	counts simCounts
@@ -112,8 +102,7 @@ type want struct{ least, most int64 }
 
 type simSite struct {
 	name string
-	db   *kv.DB
-	past *kv.DB // the rows as they were at an earlier commit
+	disk *replicatest.Disk
 	j    *mem.Journal
 	r    *replica.Replica // nil while the site is down; guarded by siteSim.mu
 	skew time.Duration    // likewise
@@ -122,8 +111,8 @@ type simSite struct {
 func simulateSites(t *testing.T, seed uint64, p plant) (counts simCounts, faults []string) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := &siteSim{t: t, seed: seed, plant: p, names: threeNames, dir: dir, store: mem.NewStore(3), rng: rand.New(rand.NewPCG(seed, 0)),
-			files: map[journal.Partition]*replica.CheckpointFile{}, wants: map[string]want{}}
+		s := &siteSim{t: t, seed: seed, plant: p, names: threeNames, shelf: replicatest.NewShelf(dir), store: mem.NewStore(3), rng: rand.New(rand.NewPCG(seed, 0)),
+			wants: map[string]want{}}
 		if seed%5 == 0 {
 			s.names = fiveNames
 		}
@@ -141,7 +130,7 @@ func (s *siteSim) fault(format string, args ...any) {
 
 func (s *siteSim) run() {
 	for _, name := range s.names {
-		site := &simSite{name: name, db: memoryDB(s.t)}
+		site := &simSite{name: name, disk: replicatest.NewDisk(s.t)}
 		s.sites = append(s.sites, site)
 		s.start(site)
 	}
@@ -164,10 +153,7 @@ func (s *siteSim) run() {
 	s.check()
 	for _, site := range s.sites {
 		s.crash(site)
-		site.db.Abandon()
-		if site.past != nil {
-			site.past.Abandon()
-		}
+		site.disk.Abandon()
 	}
 }
 
@@ -179,8 +165,8 @@ func (s *siteSim) start(site *simSite) {
 	for p := range site.j.Partitions() {
 		site.j.Lead(journal.Partition(p), s.rng.IntN(2) == 0) // nobody, one or several
 	}
-	cfg := replica.Config{DB: site.db, Journal: s.plant.journal(site.j), Machines: []replica.Machine{s.plant.machine(site.name)}, Rules: 2,
-		Site: site.name, Boot: s.plant.boot(s.boot), Sites: s.names, Queue: 64 << 10, Checkpoint: s.checkpoint,
+	cfg := replica.Config{DB: site.disk.DB, Journal: s.plant.journal(site.j), Machines: []replica.Machine{s.plant.machine(site.name)}, Rules: 2,
+		Site: site.name, Boot: s.plant.boot(s.boot), Sites: s.names, Queue: 64 << 10, Checkpoint: s.shelf.Fetch,
 		Clock: clock.Func(func() time.Time {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -210,7 +196,7 @@ func (s *siteSim) strike(site *simSite) {
 	switch s.rng.IntN(10) {
 	case 0, 1, 2:
 		s.crash(site)
-		s.lose(site)
+		site.disk.Lose(s.t, s.rng)
 	case 3, 4:
 		site.j.Cut(true)
 	case 5, 6:
@@ -226,7 +212,7 @@ func (s *siteSim) strike(site *simSite) {
 		if s.rng.IntN(2) == 0 {
 			site.r.Remake(p, errors.New("planted"))
 		} else {
-			s.trim(site, p)
+			s.shelf.Trim(s.t.Context(), site.r, site.j, p)
 		}
 	}
 }
@@ -243,61 +229,9 @@ func (s *siteSim) crash(site *simSite) {
 	s.counts.crashes++
 	site.j.Crash()
 	r.Close()
-	for p := range r.Partitions() {
-		if st := r.Status(journal.Partition(p)); st.Divergence != nil || st.Err != nil {
-			s.fault("%s, partition %d: %v, %v", site.name, p, st.Divergence, st.Err)
-		}
+	for _, f := range replicatest.Unsound(r) {
+		s.fault("%s: %s", site.name, f)
 	}
-	if n := r.Failures() + r.Refused(); n != 0 {
-		s.fault("%s: %d proposals or messages failed", site.name, n)
-	}
-}
-
-// lose takes rows of a site that is down: none, the latest, or all.
-func (s *siteSim) lose(site *simSite) {
-	switch s.rng.IntN(3) {
-	case 0: // a process that died with its rows on disk
-		if s.rng.IntN(2) == 0 {
-			if site.past != nil {
-				site.past.Abandon()
-			}
-			site.past = replicatest.CopyRows(s.t, site.db)
-		}
-	case 1: // a power loss that took the latest commits
-		if site.past != nil {
-			site.db.Abandon()
-			site.db, site.past = site.past, nil
-		}
-	case 2: // an empty disk
-		site.db.Abandon()
-		site.db = memoryDB(s.t)
-	}
-}
-
-// trim takes a checkpoint at a site that is in service, and trims the journal below it.
-func (s *siteSim) trim(site *simSite, p journal.Partition) {
-	if site.r.Serving() != nil {
-		return
-	}
-	f, err := site.r.SaveCheckpoint(p, s.dir)
-	if err != nil {
-		return // it has no state yet
-	}
-	s.mu.Lock()
-	if old := s.files[p]; old == nil || old.Info.Pos < f.Info.Pos {
-		s.files[p] = f
-	}
-	s.mu.Unlock()
-	_ = site.j.Trim(s.t.Context(), p, f.Info.Pos) // a site that is cut off cannot
-}
-
-func (s *siteSim) checkpoint(_ context.Context, p journal.Partition, atLeast journal.Position) (*replica.CheckpointFile, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.files[p]; f != nil && f.Info.Pos >= atLeast {
-		return f, nil
-	}
-	return nil, nil
 }
 
 // calm ends what goes wrong.
