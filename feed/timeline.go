@@ -176,7 +176,7 @@ const (
 func (a *answer) summary(v *room.View) []id.UserID {
 	a.key("summary", "{")
 	var heroes []id.UserID
-	if !named(v, event.TypeName, "name") && !named(v, event.TypeCanonicalAlias, "alias") {
+	if v.Text(event.TypeName, "name") == "" && v.Text(event.TypeCanonicalAlias, "alias") == "" {
 		heroes = a.heroes(v)
 		a.key("m.heroes", "[")
 		for _, u := range heroes {
@@ -191,16 +191,6 @@ func (a *answer) summary(v *room.View) []id.UserID {
 	a.int(v.Joined)
 	a.close("}")
 	return heroes
-}
-
-// named reports whether a piece of state has a text that is not empty.
-func named(v *room.View, typ, field string) bool {
-	s, ok := v.StateEvent(typ, "")
-	if !ok {
-		return false
-	}
-	text, _ := s.Content.String(field)
-	return text != ""
 }
 
 // heroes are the first members of a room other than the user; without any, those who have left.

@@ -10,7 +10,6 @@ import (
 	"bongsu/event"
 	"bongsu/id"
 	"bongsu/kv"
-	"bongsu/replica"
 )
 
 // A key backup keeps the keys of encrypted rooms for a user, sealed with one that only the user's devices know. Each version is a backup
@@ -75,11 +74,6 @@ func (k *Keys) ChangeBackup(ctx context.Context, user id.UserID, version uint64,
 	}
 	return k.propose(ctx, "keys.ChangeBackup", user, kindChangeBackup,
 		versionBody{User: user, Version: version, Algorithm: in.Algorithm, Auth: json.RawMessage(auth)}, nil)
-}
-
-func (k *Keys) propose(ctx context.Context, op string, user id.UserID, kind string, body, out any) error {
-	p := replica.Proposal{Kind: kind, Slot: id.SlotOf(user), Body: replica.Marshal(body), Lane: string(user)}
-	return k.submit(ctx, op, p, out)
 }
 
 // BackupKeys are keys of a backup, by room and session.

@@ -146,8 +146,7 @@ func (k *Keys) acknowledge() {
 				defer func() { <-slots }()
 				b := ackedBody{who.user, who.device, upTo}
 				// An error needs no care: the rows are still there, and the device says it again.
-				_ = k.submit(ctx, "keys.Acked", replica.Proposal{Kind: kindAcked, Slot: id.SlotOf(who.user), Body: replica.Marshal(b),
-					Lane: string(who.user)}, nil)
+				_ = k.propose(ctx, "keys.Acked", who.user, kindAcked, b, nil)
 			}()
 		}
 		for range atOnce { // wait for all

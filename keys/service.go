@@ -89,8 +89,13 @@ func (k *Keys) Upload(ctx context.Context, user id.UserID, device id.DeviceID, u
 		return readSummary(k.cfg.Replica.Rows(), user, device).counts, nil
 	}
 	var res uploadResult
-	err = k.submit(ctx, op, replica.Proposal{Kind: kindUpload, Slot: id.SlotOf(user), Body: replica.Marshal(b), Lane: string(user)}, &res)
+	err = k.propose(ctx, op, user, kindUpload, b, &res)
 	return res.Counts, err
+}
+
+// propose proposes a change that a user makes in their own slot.
+func (k *Keys) propose(ctx context.Context, op string, user id.UserID, kind string, body, out any) error {
+	return k.submit(ctx, op, replica.Proposal{Kind: kind, Slot: id.SlotOf(user), Body: replica.Marshal(body), Lane: string(user)}, out)
 }
 
 // submit proposes a change and decodes the result of its verdict into out, if there is one.

@@ -13,7 +13,6 @@ import (
 	"bongsu/event"
 	"bongsu/id"
 	"bongsu/kv"
-	"bongsu/replica"
 )
 
 const ed25519Prefix = "ed25519:"
@@ -60,8 +59,7 @@ func (k *Keys) UploadCrossSigning(ctx context.Context, user id.UserID, up CrossS
 		}
 	}
 	var res crossResult
-	p := replica.Proposal{Kind: kindCross, Slot: id.SlotOf(user), Body: replica.Marshal(b), Lane: string(user)}
-	err = k.submit(ctx, op, p, &res)
+	err = k.propose(ctx, op, user, kindCross, b, &res)
 	return res.Confirm, err
 }
 
@@ -139,8 +137,7 @@ func (k *Keys) Sign(ctx context.Context, signer id.UserID, signed map[id.UserID]
 	slices.SortFunc(b.Signed, func(x, y signature) int {
 		return strings.Compare(string(x.User)+" "+x.Key, string(y.User)+" "+y.Key)
 	})
-	p := replica.Proposal{Kind: kindSign, Slot: id.SlotOf(signer), Body: replica.Marshal(b), Lane: string(signer)}
-	return failures, k.submit(ctx, "keys.Sign", p, nil)
+	return failures, k.propose(ctx, "keys.Sign", signer, kindSign, b, nil)
 }
 
 // newSignatures are signer's signatures on a signed object that verify, if the object is the stored key called name.

@@ -56,17 +56,8 @@ func (a *Acquaintances) isOpen(room id.RoomID) bool {
 		return open
 	}
 	if v, ok := Open(a.r, room); ok {
-		open = v.visibility() == worldReadable || v.joinRule() == roomstate.JoinPublic
+		open = v.visibility() == worldReadable || v.Text(event.TypeJoinRules, "join_rule") == roomstate.JoinPublic
 	}
 	a.open[room] = open
 	return open
-}
-
-func (v *View) joinRule() string {
-	s, ok := v.StateEvent(event.TypeJoinRules, "")
-	if !ok {
-		return ""
-	}
-	rule, _ := s.Content.String("join_rule")
-	return rule
 }

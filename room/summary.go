@@ -38,13 +38,13 @@ type Summary struct {
 // Card reads what the directory shows of the room.
 func (v *View) Card() Card {
 	c := Card{Room: v.ID, Joined: v.Joined, WorldReadable: v.visibility() == worldReadable, JoinRule: v.Rules().JoinRule(), Type: v.Type()}
-	c.Name = v.text(event.TypeName, "name")
-	c.Avatar = v.text(event.TypeAvatar, "url")
-	c.GuestCanJoin = v.text(event.TypeGuestAccess, "guest_access") == "can_join"
+	c.Name = v.Text(event.TypeName, "name")
+	c.Avatar = v.Text(event.TypeAvatar, "url")
+	c.GuestCanJoin = v.Text(event.TypeGuestAccess, "guest_access") == "can_join"
 	if s, ok := v.StateEvent(event.TypeTopic, ""); ok {
 		c.Topic = plainTopic(s.Content)
 	}
-	if alias, err := id.ParseRoomAlias(v.text(event.TypeCanonicalAlias, "alias")); err == nil {
+	if alias, err := id.ParseRoomAlias(v.Text(event.TypeCanonicalAlias, "alias")); err == nil {
 		c.Alias = alias
 	}
 	return c
@@ -52,7 +52,7 @@ func (v *View) Card() Card {
 
 // Summary reads what somebody is shown who may join.
 func (v *View) Summary() Summary {
-	s := Summary{Card: v.Card(), Version: v.Version, Encryption: v.text(event.TypeEncryption, "algorithm")}
+	s := Summary{Card: v.Card(), Version: v.Version, Encryption: v.Text(event.TypeEncryption, "algorithm")}
 	if s.JoinRule == roomstate.JoinRestricted || s.JoinRule == roomstate.JoinKnockRestricted {
 		s.Allowed = v.Rules().AllowedRooms()
 	}
@@ -60,10 +60,10 @@ func (v *View) Summary() Summary {
 }
 
 // Type is the type that the room was made with, "m.space" for a space; mostly there is none.
-func (v *View) Type() string { return v.text(event.TypeCreate, "type") }
+func (v *View) Type() string { return v.Text(event.TypeCreate, "type") }
 
-// text is a string in the content of a state event with an empty key; empty if there is none.
-func (v *View) text(typ, field string) string {
+// Text is a string in the content of a state event with an empty key; empty if there is none.
+func (v *View) Text(typ, field string) string {
 	s, ok := v.StateEvent(typ, "")
 	if !ok {
 		return ""

@@ -110,12 +110,12 @@ func queryVersion(rq *Request) (uint64, error) {
 	return backupVersion(s)
 }
 
-// backupRoom is the room of the path, empty where it names none.
-func backupRoom(rq *Request) (id.RoomID, error) {
-	if rq.Path("roomId") == "" {
-		return "", nil
+// keysNamed are the version in the query, and the room in the path, empty where it names none.
+func keysNamed(rq *Request) (version uint64, room id.RoomID, err error) {
+	if version, err = queryVersion(rq); err == nil && rq.Path("roomId") != "" {
+		room, err = rq.RoomID("roomId")
 	}
-	return rq.RoomID("roomId")
+	return version, room, err
 }
 
 // put stores keys. A version that is not the current one is refused with the one that is.
@@ -197,11 +197,7 @@ func (k Keys) putRoomKeyBySessionID(ctx context.Context, rq *Request) (any, erro
 
 // backedUp reads the keys that the path names.
 func (k Keys) backedUp(rq *Request) (keys.BackupKeys, error) {
-	version, err := queryVersion(rq)
-	if err != nil {
-		return nil, err
-	}
-	room, err := backupRoom(rq)
+	version, room, err := keysNamed(rq)
 	if err != nil {
 		return nil, err
 	}
@@ -248,11 +244,7 @@ func (k Keys) getRoomKeyBySessionID(_ context.Context, rq *Request) (any, error)
 }
 
 func (k Keys) deleteRoomKeys(ctx context.Context, rq *Request) (any, error) {
-	version, err := queryVersion(rq)
-	if err != nil {
-		return nil, err
-	}
-	room, err := backupRoom(rq)
+	version, room, err := keysNamed(rq)
 	if err != nil {
 		return nil, err
 	}

@@ -17,10 +17,7 @@ const (
 
 // getRelatingEvents shows what relates to an event, for all three forms of the path. Specification: "Relationships API".
 func (a Rooms) getRelatingEvents(ctx context.Context, r *Request) (any, error) {
-	if err := a.reach(ctx, r, "from", "to"); err != nil {
-		return nil, err
-	}
-	v, err := a.read(r)
+	v, err := a.readAt(ctx, r, "from", "to")
 	if err != nil {
 		return nil, err
 	}
@@ -112,10 +109,7 @@ func (a Rooms) bounds(r *Request, v *reading, q *room.PageQuery) error {
 
 // getThreadRoots lists the threads of a room. Specification: "Querying threads in a room".
 func (a Rooms) getThreadRoots(ctx context.Context, r *Request) (any, error) {
-	if err := a.reach(ctx, r, "from"); err != nil {
-		return nil, err
-	}
-	v, err := a.read(r)
+	v, err := a.readAt(ctx, r, "from")
 	if err != nil {
 		return nil, err
 	}

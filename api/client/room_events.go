@@ -182,10 +182,7 @@ const maxPage = 1000
 
 // getRoomEvents pages through a room's timeline.
 func (a Rooms) getRoomEvents(ctx context.Context, r *Request) (any, error) {
-	if err := a.reach(ctx, r, "from", "to"); err != nil {
-		return nil, err
-	}
-	v, err := a.read(r)
+	v, err := a.readAt(ctx, r, "from", "to")
 	if err != nil {
 		return nil, err
 	}

@@ -269,6 +269,14 @@ func notIn() error {
 	return errs.New("api.rooms", errs.Forbidden, "", "you are not in the room, or it does not exist")
 }
 
+// readAt is read, when this site has what the tokens in some query parameters stand for; see reach.
+func (a Rooms) readAt(ctx context.Context, r *Request, names ...string) (*reading, error) {
+	if err := a.reach(ctx, r, names...); err != nil {
+		return nil, err
+	}
+	return a.read(r)
+}
+
 // place reads a token of a page or of /sync.
 func (a Rooms) place(token string, in id.RoomID) (room.Place, error) {
 	if strings.HasPrefix(token, "s") && a.SyncPlace != nil {
@@ -336,10 +344,7 @@ func optional(o event.Object, key string) *string {
 }
 
 func (a Rooms) getMembers(ctx context.Context, r *Request) (any, error) {
-	if err := a.reach(ctx, r, "at"); err != nil {
-		return nil, err
-	}
-	v, err := a.read(r)
+	v, err := a.readAt(ctx, r, "at")
 	if err != nil {
 		return nil, err
 	}
