@@ -196,7 +196,7 @@ func (s *sim) start(site *simSite) {
 		defer s.mu.Unlock()
 		return time.Now().Add(site.skew)
 	})
-	r, err := replica.Open(s.t.Context(), replica.Config{DB: site.disk.DB, Journal: s.plant.journal(site.name, site.j), Rules: 2,
+	r, err := replica.Open(s.t.Context(), replica.Config{DB: site.disk.DB, Journal: s.plant.journal(site.name, site.j), Rules: 3,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()},
 		Site:     site.name, Boot: s.boot, Sites: s.names, Checkpoint: s.shelf.Fetch, Clock: now})
 	if err != nil {
