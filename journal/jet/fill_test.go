@@ -75,10 +75,14 @@ func (c *trio) empty(site string) {
 	}
 }
 
-// shorten has all running sites of this process prepare for filling another, as each does when an emptied site asks it.
+// shorten has all running sites of this process prepare for filling another, as each does when an emptied site asks it. It waits until they
+// are current, which they are not while a new leader is elected.
 func (c *trio) shorten() {
 	c.t.Helper()
 	for s, j := range c.nodes {
+		for p := range journal.Partition(j.Partitions()) {
+			c.until(fmt.Sprintf("%s is current in partition %d", s, p), func() bool { return j.seen(p).current })
+		}
 		if err := j.Shorten(c.t.Context()); err != nil {
 			c.t.Fatalf("%s: %v", s, err)
 		}
