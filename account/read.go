@@ -20,6 +20,20 @@ func Find(r kv.Reader, user id.UserID) (Account, bool) {
 	return decodeAccount(v), true
 }
 
+// ErasedIn tells whose accounts are closed and erased, as some rows say. Each account is looked up once. Not safe for concurrent use.
+func ErasedIn(r kv.Reader) func(id.UserID) bool {
+	known := map[id.UserID]bool{}
+	return func(user id.UserID) bool {
+		erased, ok := known[user]
+		if !ok {
+			a, _ := Find(r, user)
+			erased = a.Erased
+			known[user] = erased
+		}
+		return erased
+	}
+}
+
 // Devices are the devices of a user, in the order of their ids.
 func Devices(r kv.Reader, user id.UserID) []Device {
 	var out []Device

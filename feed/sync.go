@@ -185,8 +185,9 @@ type answer struct {
 	to      room.Viewer // for whom the events of the room are written that is being written
 	sent    *sending    // nil: members may be sent twice
 
-	prefers *prefs  // nil: not yet read
-	entered []*seat // rooms that the user has come into since the token
+	erased  func(id.UserID) bool // whose account is closed and erased
+	prefers *prefs               // nil: not yet read
+	entered []*seat              // rooms that the user has come into since the token
 	moved   []member
 	data    map[id.RoomID][]account.Entry // what is new, by room; "" is the account
 	all     map[id.RoomID][]account.Entry // everything there is; nil until asked for
@@ -213,7 +214,7 @@ func (f *Feed) answer(rq *Request, filter *filter.Filter, since *Token, vis visi
 		return nil, behind(nil)
 	}
 	a := &answer{f: f, rq: rq, filter: filter, since: since, vis: vis, view: view, now: f.now().UnixMilli(),
-		news: since == nil || rq.FullState}
+		news: since == nil || rq.FullState, erased: account.ErasedIn(view)}
 	a.next = Token{Epoch: f.r.Epoch(), Positions: view.Positions(), Origin: f.origin}
 	a.next.Inbox = replica.End(a.at(vis.v.home))
 	// The number is taken before rooms are asked: what changes in between is sent twice rather than never.

@@ -11,10 +11,10 @@ import (
 const maxReferences = 256
 
 // appendRelations writes what relates to an event, as the member m.relations of unsigned, if there is anything that the viewer
-// may know of.
+// may know of. An event that is shown redacted says nothing of its edits.
 //
 // Source: client-server API, "Aggregations of child events".
-func (v *View) appendRelations(u []byte, s *Stored, to Viewer) []byte {
+func (v *View) appendRelations(u []byte, s *Stored, hidden bool, to Viewer) []byte {
 	if to.Sight == nil || s.StateKey != nil {
 		return u
 	}
@@ -26,7 +26,7 @@ func (v *View) appendRelations(u []byte, s *Stored, to Viewer) []byte {
 	if f.flags&hasReferences != 0 {
 		parts = v.appendReferences(parts, s, to)
 	}
-	if f.flags&hasEdits != 0 && s.Redacted == (Place{}) {
+	if f.flags&hasEdits != 0 && !hidden && s.Redacted == (Place{}) {
 		if edit, ok := v.edit(s, *to.Sight); ok {
 			inner := to
 			inner.Sight = nil // nothing that the server aggregates can relate to an edit

@@ -19,31 +19,37 @@ type Viewer struct {
 	// Sight is what the user may see of the events that relate to those that are written; nil: nothing is said of them.
 	Sight   *Sight
 	Ignored map[id.UserID]bool // whose events do not count there
+	Erasure Erasure            // what is shown redacted
 
 	inThread bool // what is written is itself part of what is said of a thread
 }
 
 // AppendClient writes a stored event as the viewer sees it, with what the server adds: the age, the transaction id for the device
-// that sent it, what state it replaced, why it was redacted, what relates to it, what the viewer was in the room then.
+// that sent it, what state it replaced, why it was redacted, what relates to it, what the viewer was in the room then. What the viewer's
+// Erasure keeps back is written as if it were redacted, and nothing says why.
 //
 // Source: client-server API, ClientEvent and UnsignedData.
 func (v *View) AppendClient(dst []byte, s Stored, to Viewer) []byte {
 	var space [256]byte
 	u := space[:0]
+	hidden := to.Erasure.hides(&s)
+	if hidden {
+		s.Event = s.Redact()
+	}
 	if to.Now > 0 {
 		u = strconv.AppendInt(append(u, `"age":`...), max(to.Now-s.OriginServerTS, 0), 10)
 	}
-	u = v.appendRelations(u, &s, to)
+	u = v.appendRelations(u, &s, hidden, to)
 	if to.Membership != nil {
 		u = event.AppendString(append(comma(u), `"membership":`...), to.Membership(s.Place))
 	}
 	if s.Replaces != (Place{}) {
-		was := v.must(s.Replaces)
+		was := to.Erasure.Shown(v.must(s.Replaces))
 		u = append(append(comma(u), `"prev_content":`...), was.Content...)
 		u = event.AppendString(append(u, `,"replaces_state":`...), was.ID)
 	}
 	if s.Redacted != (Place{}) {
-		because := v.must(s.Redacted)
+		because := to.Erasure.Shown(v.must(s.Redacted))
 		u = because.AppendClient(append(comma(u), `"redacted_because":`...), event.ClientFormat{})
 	}
 	if s.Txn != "" && s.Sender == to.User && s.Device == to.Device {

@@ -149,11 +149,10 @@ func (a Rooms) getRoomStateWithKey(_ context.Context, r *Request) (any, error) {
 	if !ok {
 		return nil, errs.New("api.getRoomStateWithKey", errs.NotFound, "", "the room has no such state")
 	}
-	s := v.Load(row)
 	if format == "event" {
-		return Raw(v.AppendClient(nil, s, v.to)), nil
+		return Raw(v.AppendClient(nil, v.Load(row), v.to)), nil
 	}
-	return Raw(s.Content), nil
+	return Raw(v.shown(row).Content), nil
 }
 
 func (a Rooms) getOneRoomEvent(_ context.Context, r *Request) (any, error) {

@@ -231,9 +231,12 @@ type reading struct {
 // returns what the user may see.
 func (v *reading) look() room.Sight {
 	sight := v.Sight(v.user)
-	v.to.Sight, v.to.Membership = &sight, v.MembershipAt(v.user)
+	v.to.Sight, v.to.Membership = &sight, v.to.Erasure.Was
 	return sight
 }
+
+// shown is the event of a state row, as the user may see it.
+func (v *reading) shown(row room.StateRow) room.Stored { return v.to.Erasure.Shown(v.Load(row)) }
 
 // heard is wanted without the messages of those whom the user ignores. What they do to the state is shown.
 //
@@ -261,7 +264,8 @@ func (a Rooms) read(r *Request) (*reading, error) {
 		return nil, notIn()
 	}
 	ignored, _ := account.Ignored(rows, r.User())
-	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: ignored}
+	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: ignored,
+		Erasure: room.Erasure{Erased: account.ErasedIn(rows), Was: v.MembershipAt(r.User())}}
 	return &reading{View: v, user: r.User(), to: to, close: rows.Close}, nil
 }
 
@@ -329,7 +333,7 @@ func (a Rooms) getJoinedMembers(_ context.Context, r *Request) (any, error) {
 	}{map[string]profile{}}
 	for m := range v.Members() {
 		if m.Membership == roomstate.Join {
-			content := v.Load(m).Content
+			content := v.shown(m).Content
 			out.Joined[m.Key] = profile{optional(content, "displayname"), optional(content, "avatar_url")}
 		}
 	}
