@@ -149,6 +149,25 @@ func (c Call) Interactive(ctx context.Context, a Attempt) (Passed, error) {
 	return Passed{}, &Challenge{Flows: c.Flows, Params: c.Params, Session: p.Session, Completed: c.completed(p), Cause: cause}
 }
 
+// Pass decides an attempt that comes before the call, as from a fallback page: the stage that it passes is remembered in its session, and
+// the call is made with the session alone. Errors: those of Check; errs.Invalid without a session. Progress is required.
+//
+// Specification: "Fallback".
+func (c Call) Pass(ctx context.Context, a Attempt) error {
+	const op = "auth.Pass"
+	if a.Session == "" || len(a.Session) > maxSession {
+		return errs.New(op, errs.Invalid, errs.InvalidParam, "a session has 1 to %d bytes", maxSession)
+	}
+	if _, done := c.Progress.Stages(a.Session)[a.Type]; done {
+		return nil
+	}
+	note, err := c.attempt(ctx, a.Session, a)
+	if err != nil {
+		return err
+	}
+	return errs.Wrap(op, c.Progress.PassStage(ctx, a.Session, a.Type, note))
+}
+
 func (c Call) attempt(ctx context.Context, session string, a Attempt) (note string, err error) {
 	if !slices.ContainsFunc(c.Flows, func(f Flow) bool { return slices.Contains(f.Stages, a.Type) }) {
 		return "", noStage()

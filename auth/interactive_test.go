@@ -209,3 +209,36 @@ func TestSessionsDiffer(t *testing.T) {
 		}
 	}
 }
+
+func TestPass(t *testing.T) {
+	r := &rememberer{stages: map[string]map[string]string{}}
+	refused := errs.New("test", errs.Forbidden, "", "no")
+	call := Call{Progress: r, Flows: []Flow{{[]string{Terms}}}, Check: func(_ context.Context, _ string, a Attempt) (string, error) {
+		if a.Token == "wrong" {
+			return "", refused
+		}
+		return "noted", nil
+	}}
+	if err := call.Pass(t.Context(), Attempt{Type: Terms}); !errs.Is(err, errs.Invalid) {
+		t.Errorf("without a session: %v", err)
+	}
+	if err := call.Pass(t.Context(), Attempt{Type: Email, Session: "s"}); !errs.Is(err, errs.Forbidden) {
+		t.Errorf("a stage of no flow: %v", err)
+	}
+	if err := call.Pass(t.Context(), Attempt{Type: Terms, Session: "s", Token: "wrong"}); !errors.Is(err, refused) {
+		t.Errorf("refused: %v", err)
+	}
+	for range 2 { // whoever presses twice is let pass
+		if err := call.Pass(t.Context(), Attempt{Type: Terms, Session: "s"}); err != nil {
+			t.Error(err)
+		}
+	}
+	p, err := call.Interactive(t.Context(), Attempt{Session: "s"})
+	if err != nil || p.Notes[Terms] != "noted" {
+		t.Errorf("%+v %v", p, err)
+	}
+	r.down = true
+	if err := call.Pass(t.Context(), Attempt{Type: Terms, Session: "other"}); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("an outage became %v", err)
+	}
+}

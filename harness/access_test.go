@@ -65,6 +65,7 @@ var access = map[string]string{
 	"register": open, "checkUsernameAvailability": open, "getLoginFlows": open, "login": open,
 	"registrationTokenValidity": open, "requestTokenToRegisterEmail": open, "requestTokenToResetPasswordEmail": open,
 	"requestTokenToRegisterMSISDN": open, "requestTokenToResetPasswordMSISDN": open, "confirmationPage": open, "confirm": open,
+	"fallbackPage": open, "passFallback": open,
 	"requestTokenTo3PIDEmail": open, "requestTokenTo3PIDMSISDN": open, "refresh": open, "generateLoginToken": proof,
 	"getAccount3PIDs": anyone, "add3PID": proof, "delete3pidFromAccount": anyone, "unbind3pidFromAccount": anyone, "bind3PID": "444444",
 	"logout": anyone, "logout_all": anyone, "changePassword": proof, "deactivateAccount": proof, "getTokenOwner": anyone,

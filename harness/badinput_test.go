@@ -25,13 +25,13 @@ var (
 	// plain are routes that answer in words of their own, not in errcodes.
 	plain = []string{"metrics"}
 	// pages are for browsers: they answer people, in HTML, but for requests that no link makes.
-	pages = []string{"confirmationPage", "confirm"}
+	pages = []string{"confirmationPage", "confirm", "fallbackPage", "passFallback"}
 	// final are operations that end a session or an account when they work: each gets a session of its own.
 	final = []string{"logout", "logout_all", "deactivateAccount", "changePassword", "deleteDevice", "deleteDevices"}
 	// uploads take bytes, not JSON.
 	uploads = []string{"uploadContent", "uploadContentToMXC"}
 	// bodyless are operations that change something and take no body, and those that refuse everything: what comes with them is not looked at.
-	bodyless = []string{"logout", "logout_all", "createContent", "forgetRoom", "actOnDelayedEvent", "confirm", "bind3PID",
+	bodyless = []string{"logout", "logout_all", "createContent", "forgetRoom", "actOnDelayedEvent", "confirm", "passFallback", "bind3PID",
 		"requestTokenToRegisterMSISDN", "requestTokenToResetPasswordMSISDN", "requestTokenTo3PIDMSISDN"}
 )
 
@@ -84,7 +84,7 @@ func newAbused(t *testing.T) *abused {
 		"type": "org.bongsu.x", "filterId": "0", "kind": "override", "ruleId": "mine", "eventType": "org.bongsu.x", "stateKey": "",
 		"txnId": "t", "tag": "u.x", "eventId": event, "receiptType": "m.read", "serverName": "localhost", "fileName": "x.txt",
 		"mediaId": strings.TrimPrefix(media, "mxc://localhost/"), "roomAlias": "#some:localhost", "delayId": "none", "action": "cancel",
-		"relType": "m.thread", "version": "1", "sessionId": "s",
+		"relType": "m.thread", "authType": "m.login.registration_token", "version": "1", "sessionId": "s",
 	}
 	device := fmt.Sprintf(`{"user_id": %q, "device_id": %q, "algorithms": ["m.megolm.v1.aes-sha2"],
 		"keys": {"curve25519:%[2]s": "AAAA"}, "signatures": {}}`, a.anna.User, a.anna.Device)

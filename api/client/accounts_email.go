@@ -63,17 +63,7 @@ func (a Accounts) requestToken(ctx context.Context, rq *Request, purpose account
 			return nil, err
 		}
 	}
-	address, err := account.ParseAddress(*in.Email)
-	if err != nil {
-		return nil, err
-	}
-	if err := rq.Allow(LimitMail, address); err != nil { // whoever asks: nobody shall be flooded
-		return nil, err
-	}
-	if err := rq.CatchUp(ctx); err != nil { // what the message says depends on whose address it is
-		return nil, err
-	}
-	sid, err := a.Service.RequestConfirmation(ctx, account.Request{Purpose: purpose, Address: address, Secret: *in.Secret,
+	sid, err := a.sendLink(ctx, rq, account.Request{Purpose: purpose, Address: *in.Email, Secret: *in.Secret,
 		Attempt: uint32(*in.Attempt), Next: in.Next, User: rq.User()}) //nolint:gosec // bounded above
 	if err != nil {
 		return nil, err
@@ -81,6 +71,20 @@ func (a Accounts) requestToken(ctx context.Context, rq *Request, purpose account
 	return struct {
 		SID string `json:"sid"`
 	}{sid}, nil
+}
+
+// sendLink sends a message with a link to an address, and returns the session in which that is confirmed.
+func (a Accounts) sendLink(ctx context.Context, rq *Request, want account.Request) (sid string, err error) {
+	if want.Address, err = account.ParseAddress(want.Address); err != nil {
+		return "", err
+	}
+	if err := rq.Allow(LimitMail, want.Address); err != nil { // whoever asks: nobody shall be flooded
+		return "", err
+	}
+	if err := rq.CatchUp(ctx); err != nil { // what the message says depends on whose address it is
+		return "", err
+	}
+	return a.Service.RequestConfirmation(ctx, want)
 }
 
 // noPhone refuses telephone numbers.

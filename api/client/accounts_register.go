@@ -90,7 +90,8 @@ func (a Accounts) register(ctx context.Context, rq *Request) (any, error) {
 		return nil, err
 	}
 	call := a.registration()
-	if attempt.Session != "" && (len(call.Flows[0].Stages) > 1 || attempt.Type == auth.Email) { // another site may have heard of the stages before
+	// Another site may have heard of the stages before. A session alone comes from a fallback page.
+	if attempt.Session != "" && (len(call.Flows[0].Stages) > 1 || attempt.Type == auth.Email || attempt.Type == "") {
 		if err := rq.CatchUp(ctx); err != nil {
 			return nil, err
 		}

@@ -20,18 +20,35 @@ func (rq *Request) values() (map[string][]string, error) {
 	if rq.query != nil {
 		return rq.query, nil
 	}
-	values, err := url.ParseQuery(rq.http.URL.RawQuery)
+	values, err := parseValues("query", rq.http.URL.RawQuery)
+	if err == nil {
+		rq.query = values
+	}
+	return values, err
+}
+
+// Form is the body as browsers send forms.
+func (rq *Request) Form() (url.Values, error) {
+	body, err := rq.Body()
 	if err != nil {
-		return nil, errs.New("api.query", errs.Invalid, errs.InvalidParam, "the query is malformed")
+		return nil, err
+	}
+	return parseValues("form", string(body))
+}
+
+func parseValues(what, text string) (url.Values, error) {
+	const op = "api.query"
+	values, err := url.ParseQuery(text)
+	if err != nil {
+		return nil, errs.New(op, errs.Invalid, errs.InvalidParam, "the %s is malformed", what)
 	}
 	for name, all := range values {
 		for _, v := range all {
 			if !utf8.ValidString(name) || !utf8.ValidString(v) || strings.IndexByte(v, 0) >= 0 {
-				return nil, errs.New("api.query", errs.Invalid, errs.InvalidParam, "the query is not valid UTF-8, or has a NUL")
+				return nil, errs.New(op, errs.Invalid, errs.InvalidParam, "the %s is not valid UTF-8, or has a NUL", what)
 			}
 		}
 	}
-	rq.query = values
 	return values, nil
 }
 
