@@ -75,29 +75,26 @@ func setData(tx *replica.Tx, b dataBody) ([]byte, error) {
 	if _, err := find(tx, "account.SetData", b.User); err != nil {
 		return nil, err
 	}
-	key := dataKey(b.User, b.Room, b.Type)
-	var at replica.Place
-	old := tx.Get(key)
-	if old != nil {
-		d := decoder{v: old}
-		at = d.place()
-		d.check("account data")
-		old = d.v
-	}
-	if b.If != nil && *b.If != (place{uint64(at.Pos), at.Index}) {
+	old, ok := Data(tx, b.User, b.Room, b.Type)
+	if at := old.Place; b.If != nil && *b.If != (place{uint64(at.Pos), at.Index}) {
 		return nil, moved()
 	}
-	if old != nil {
-		if bytes.Equal(old, b.Content) {
-			return nil, nil
-		}
-		tx.Delete(placeKey(b.User, at))
+	if ok && bytes.Equal(old.Content, b.Content) {
+		return nil, nil
 	}
-	at = tx.Place()
-	tx.Set(key, append(at.Append(nil), b.Content...))
-	tx.Set(placeKey(b.User, at), kv.Str(kv.Str(nil, b.Room), b.Type))
-	tx.Note(Changed{b.User})
+	putData(tx, b.User, b.Room, b.Type, b.Content)
 	return changed, nil
+}
+
+// putData makes a piece of account data what it is to be.
+func putData(tx *replica.Tx, user id.UserID, room id.RoomID, typ string, content json.RawMessage) {
+	if old, ok := Data(tx, user, room, typ); ok {
+		tx.Delete(placeKey(user, old.Place))
+	}
+	at := tx.Place()
+	tx.Set(dataKey(user, room, typ), append(at.Append(nil), content...))
+	tx.Set(placeKey(user, at), kv.Str(kv.Str(nil, room), typ))
+	tx.Note(Changed{user})
 }
 
 type filterBody struct {

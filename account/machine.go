@@ -35,6 +35,7 @@ const (
 	kindRefresh    = "account.refresh"
 	kindUsed       = "account.used"
 	kindModerate   = "account.moderate"
+	kindSucceed    = "account.succeed" // sent by package room
 	kindSeen       = "account.seen"
 
 	kindLoginToken    = "account.logintoken"
@@ -83,6 +84,7 @@ func Machine() replica.Machine {
 		kindUsed:       {Since: rulesAccounts, Apply: replica.JSON(used)},
 		kindSeen:       {Since: rulesAccounts, Apply: replica.JSON(noteSeen)},
 		kindModerate:   {Since: rulesAccounts, Apply: replica.JSON(moderate)},
+		kindSucceed:    {Since: rulesAccounts, Apply: replica.JSON(succeed)},
 
 		kindClaimAddress:   {Since: rulesAccounts, Apply: replica.JSON(claim)},
 		kindReleaseAddress: {Since: rulesAccounts, Apply: replica.JSON(releaseAddress)},

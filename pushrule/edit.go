@@ -67,6 +67,43 @@ func (rs *Ruleset) Put(k Kind, ruleID string, d Draft, before, after string) err
 	return nil
 }
 
+// Succeed gives a room that has taken the place of another the user's rules for the old one: that of kind Room, and of kind Override the
+// one by which clients silence a room, which has its id and the condition that it is that room. What the new room has of its own stays.
+// It reports whether there was anything to give.
+func (rs *Ruleset) Succeed(from, to string) bool {
+	changed := false
+	for _, k := range [...]Kind{Override, Room} {
+		list := rs.list(k)
+		i := find(*list, from)
+		if i < 0 || (*list)[i].Default || find(*list, to) >= 0 {
+			continue
+		}
+		old := (*list)[i]
+		d := Draft{Actions: old.Actions, Conditions: ofRoom(old.Conditions, from, to)}
+		if rs.Put(k, to, d, "", from) != nil || !old.Enabled && rs.Enable(k, to, false) != nil {
+			continue // there are too many already
+		}
+		changed = true
+	}
+	return changed
+}
+
+// ofRoom are conditions with those that it is one room turned into those that it is another.
+func ofRoom(conditions []json.RawMessage, from, to string) []json.RawMessage {
+	out := slices.Clone(conditions)
+	for i, raw := range out {
+		var c struct{ Kind, Key, Pattern string }
+		if json.Unmarshal(raw, &c) != nil || c.Kind != "event_match" || c.Key != "room_id" || c.Pattern != from {
+			continue
+		}
+		c.Pattern = to
+		if changed, err := json.Marshal(map[string]string{"kind": c.Kind, "key": c.Key, "pattern": c.Pattern}); err == nil {
+			out[i] = changed
+		}
+	}
+	return out
+}
+
 // own is how many rules the user has defined.
 func (rs *Ruleset) own() int {
 	n := 0

@@ -34,6 +34,7 @@ func Machine() replica.Machine {
 		kindCarry:        {Since: sinceRules, Apply: replica.JSON(m.carry)},
 		kindArrived:      {Since: sinceRules, Apply: replica.JSON(m.arrived)},
 		kindUpgraded:     {Since: sinceRules, Apply: replica.JSON(m.upgraded)},
+		kindSucceed:      {Since: sinceRules, Apply: replica.JSON(m.succeed)},
 		kindReport:       {Since: sinceRules, Apply: replica.JSON(m.report)},
 		kindDismiss:      {Since: sinceRules, Apply: replica.JSON(m.dismiss)},
 		kindPublish:      {Since: sinceRules, Apply: replica.JSON(m.setPublic)},
@@ -236,6 +237,9 @@ func (w *writer) putMember(ev *event.Event, was StateRow, row *StateRow) {
 	w.count(was.Membership, -1)
 	w.count(row.Membership, +1)
 	w.putRooms(user, row)
+	if row.Membership == roomstate.Join && was.Membership != roomstate.Join {
+		w.inherit(user)
+	}
 	w.tx.Note(Changed{Room: w.ID, Place: row.Ref.Place, Change: ChangeMembership, User: user, Membership: row.Membership})
 }
 

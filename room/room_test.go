@@ -27,7 +27,7 @@ type site struct {
 
 func newSite(t testing.TB, o replicatest.Options) *site {
 	t.Helper()
-	o.Machines = append(o.Machines, Machine())
+	o.Machines = append(o.Machines, Machine(), accountMachine())
 	if o.Rules == 0 {
 		o.Rules = sinceRules
 	}
@@ -40,7 +40,7 @@ func newSite(t testing.TB, o replicatest.Options) *site {
 // startSite starts a site that the test stops by itself; then is called at the end of that.
 func startSite(t testing.TB, o replicatest.Options, then func()) (*site, func()) {
 	t.Helper()
-	o.Machines, o.Rules = append(o.Machines, Machine()), sinceRules
+	o.Machines, o.Rules = append(o.Machines, Machine(), accountMachine()), sinceRules
 	r, stop := replicatest.Start(t, o)
 	st := &site{r: r}
 	st.Service = New(Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond, Profile: st.profile})

@@ -21,6 +21,7 @@ import (
 //	new room   room.arrived   says whether the room is there
 //	old room   room.upgraded  the tombstone, and what goes with it; or the row is taken away
 //
+// What members have set for the old room follows them when they come; see succeed.go.
 // Messages between two partitions arrive once and in order. See docs/adr/0042-an-upgrade-is-carried-by-the-outbox.md.
 
 // tableUpgrade has a row for a room that is being replaced, or has been: upgradeRow as JSON.
@@ -246,6 +247,7 @@ func (m *machine) upgraded(tx *replica.Tx, b upgradedBody) ([]byte, error) {
 	if err := w.retire(row, by); err != nil {
 		return nil, err
 	}
+	succeeding(tx, succeedBody{Room: w.ID, To: row.To, User: row.User}) // who was there before there was a tombstone
 	row.Done, row.At = true, b.At
 	w.putUpgrade(row)
 	w.close()

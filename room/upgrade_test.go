@@ -285,6 +285,9 @@ func upgradeStopped(t *testing.T, stopAt int64) (finished bool) {
 			!strings.Contains(st.stateOf(t, old, event.TypeTombstone, ""), string(row.To)) {
 			t.Errorf("stopped after %d records: %v", stopAt, row)
 		}
+		if got := st.succeeded(t, amy.User, old, row.To, 1); got != 1 {
+			t.Errorf("stopped after %d records: what amy has set was copied %d times", stopAt, got)
+		}
 	} else if stopAt%2 == 0 {
 		t.Errorf("stopped after %d records: nothing is under way", stopAt)
 	}

@@ -9,9 +9,6 @@ import (
 	"bongsu/id"
 )
 
-// typeTags is the account data of a room that has its tags.
-const typeTags = "m.tag"
-
 func (a Accounts) tagRoutes() []Route {
 	const tags = "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags"
 	return []Route{
@@ -37,7 +34,7 @@ func (a Accounts) getRoomTags(_ context.Context, rq *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, _ := account.Data(a.Service.Rows(), user, room, typeTags)
+	e, _ := account.Data(a.Service.Rows(), user, room, account.TypeTags)
 	return map[string]any{"tags": tagged(e.Content)}, nil
 }
 
@@ -73,7 +70,7 @@ func (a Accounts) editTags(ctx context.Context, rq *Request, edit func(tags map[
 	if len(tag) > id.MaxLen {
 		return errs.New("api.editTags", errs.Invalid, errs.InvalidParam, "a tag has at most %d bytes", id.MaxLen)
 	}
-	return a.Service.EditData(ctx, user, room, typeTags, func(old json.RawMessage) (json.RawMessage, error) {
+	return a.Service.EditData(ctx, user, room, account.TypeTags, func(old json.RawMessage) (json.RawMessage, error) {
 		tags := tagged(old)
 		edit(tags, tag)
 		all := map[string]any{}
