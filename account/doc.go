@@ -13,5 +13,7 @@
 // Limits: a profile has 64 KiB, a piece of account data 256 KiB, a filter 64 KiB; when a device was last seen is kept to the hour.
 //
 // Where things are: rows.go (what is stored), machine.go and data.go (what is decided at apply), read.go (what others may read),
-// herald.go (who sees to it that rooms show a new profile), token.go, sessions.go (whose a token is, remembered), and the service that the edge and the operator call: service.go, profile.go, admin.go.
+// herald.go (who sees to it that rooms show a new profile), token.go, sessions.go (whose a token is, remembered), openid.go (tokens
+// for other services), succeed.go (what follows a user into a room that replaces another), and the service that the edge and the
+// operator call: service.go, profile.go, admin.go.
 package account

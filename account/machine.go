@@ -41,6 +41,8 @@ const (
 	kindLoginToken    = "account.logintoken"
 	kindLoginTokenEnd = "account.logintoken.end"
 	kindTokenLogin    = "account.tokenlogin"
+	kindOpenID        = "account.openid"
+	kindOpenIDEnd     = "account.openid.end"
 
 	kindClaimAddress   = "account.address.claim" // in the slot of the address
 	kindReleaseAddress = "account.address.release"
@@ -98,6 +100,8 @@ func Machine() replica.Machine {
 		kindLoginToken:      {Since: rulesAccounts, Apply: replica.JSON(addLoginToken)},
 		kindLoginTokenEnd:   {Since: rulesAccounts, Apply: replica.JSON(endLoginToken)},
 		kindTokenLogin:      {Since: rulesAccounts, Apply: replica.JSON(tokenLogin)},
+		kindOpenID:          {Since: rulesAccounts, Apply: replica.JSON(addOpenID)},
+		kindOpenIDEnd:       {Since: rulesAccounts, Apply: replica.JSON(endOpenID)},
 		kindStage:           {Since: rulesAccounts, Apply: replica.JSON(passStage)},
 		kindStagesEnd:       {Since: rulesAccounts, Apply: replica.JSON(endStages)},
 		kindRegToken:        {Since: rulesAccounts, Apply: replica.JSON(addRegToken)},

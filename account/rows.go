@@ -36,6 +36,7 @@ const (
 	tableRegToken   = 'R' // in registrationSlot: SHA-256 of the token -> RegistrationToken
 	tableReserved   = 'v' // in registrationSlot: SHA-256 of the token, SHA-256 of the session -> timer
 	tableLoginToken = 'k' // SHA-256 of the token -> user, Account.Changes, timer
+	tableOpenID     = 'q' // SHA-256 of the token -> user, Account.Changes, wall time of its end
 )
 
 func row(user id.UserID, table byte) []byte {

@@ -19,6 +19,7 @@ const (
 	accessPrefix  = "bgs_" // access tokens
 	refreshPrefix = "bgr_" // refresh tokens
 	loginPrefix   = "bgl_" // tokens for one login
+	openIDPrefix  = "bgo_" // tokens that say to other services who somebody is
 
 	prefixLen  = 4
 	secretBody = prefixLen + 3 + 1 + 43

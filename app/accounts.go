@@ -31,6 +31,16 @@ func registration(cfg config.Config) client.Registration {
 	return r
 }
 
+// support is whom people can ask for help, as the settings say. They have been validated.
+func support(cfg config.Config) client.Support {
+	out := client.Support{Page: cfg.Support.Page}
+	people, _ := cfg.Support.People()
+	for _, p := range people {
+		out.Contacts = append(out.Contacts, client.Contact{Role: p.Role, User: p.User, Email: p.Email})
+	}
+	return out
+}
+
 // accountConfig is what the service of accounts works with.
 func (s *Server) accountConfig() (account.Config, error) {
 	cfg := account.Config{Replica: s.replica, Server: id.ServerName(s.cfg.ServerName), Passwords: auth.NewPasswords(auth.Config{}),

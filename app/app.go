@@ -291,7 +291,7 @@ func (s *Server) openAPI(registry *prometheus.Registry) error {
 // meta is what the server says of itself and of the other sites.
 func (s *Server) meta() (client.Meta, error) {
 	m := client.Meta{Server: id.ServerName(s.cfg.ServerName), PublicURL: s.cfg.PublicURL, Site: s.cfg.Site, Health: s.health, Status: s.status,
-		LoginToken: true, ThreePID: s.accounts.SendsMail(), Moderates: s.accounts.IsAdmin}
+		LoginToken: true, ThreePID: s.accounts.SendsMail(), Moderates: s.accounts.IsAdmin, Support: support(s.cfg)}
 	if s.site == nil {
 		return m, nil
 	}

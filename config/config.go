@@ -38,6 +38,7 @@ type Config struct {
 	UserDirectory    string `enum:"met,all,off" default:"met" placeholder:"met|all|off" help:"Whom users find by name: met, those who share a room or are in a room that is open to all; all; or off, nobody. Default ${default}."`
 
 	Accounts Accounts `embed:"" group:"Accounts"`
+	Support  Support  `embed:"" prefix:"support-" group:"Support"`
 
 	Mail    Mail    `embed:"" prefix:"mail-" group:"Mail"`
 	API     API     `embed:"" group:"Requests"`
@@ -52,6 +53,12 @@ type Accounts struct {
 	RegistrationEmail  string        `enum:"off,optional,required" default:"off" placeholder:"off|optional|required" help:"Whether an e-mail address is confirmed for a new account. Default ${default}."`
 	Terms              []string      `sep:"," placeholder:"TERM,…" help:"Documents to accept for a new account, each 'ID VERSION LANGUAGE URL NAME': 'privacy_policy 1.2 en https://example.org/privacy.html Privacy policy'. Default none."`
 	TokenLifetime      time.Duration `default:"1h" placeholder:"TIME" help:"How long an access token is good, where the client can refresh it. Default ${default}."`
+}
+
+// Support is where people get help with the server, told in /.well-known/matrix/support.
+type Support struct {
+	Page     string   `placeholder:"URL" help:"Page with help for the users of this server, told in /.well-known/matrix/support. Default none."`
+	Contacts []string `sep:"," placeholder:"CONTACT,…" help:"Who runs the server, each 'ROLE ADDRESS', with a user id, an e-mail address or both: 'admin @amy:example.org amy@example.org'. Roles are admin and security. Default none."`
 }
 
 // Mail is how messages to e-mail addresses are sent. Without a server none are, and addresses cannot be added to accounts.
@@ -171,6 +178,12 @@ func (c *Config) Validate() error {
 	}
 	if _, err := c.Accounts.Documents(); err != nil {
 		return wrong("terms", "%v", err)
+	}
+	if _, err := c.Support.People(); err != nil {
+		return wrong("support-contacts", "%v", err)
+	}
+	if c.Support.Page != "" && !isURL(c.Support.Page) {
+		return wrong("support-page", "%q is not a URL", c.Support.Page)
 	}
 	if err := c.checkMail(); err != nil {
 		return err

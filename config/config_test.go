@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,11 @@ func TestErrors(t *testing.T) {
 		"--terms=a/b 1 en https://h/p Name": "an id and a version have characters",
 		"--terms=p 1 e https://h/p Name":    `"e" is not a language`,
 		"--terms=p 1 en ftp://h/p Name":     `"ftp://h/p" is not a URL`,
+		"--support-page=h":                  `--support-page: "h" is not a URL`,
+		"--support-contacts=admin":          "--support-contacts: \"admin\" is not 'ROLE ADDRESS'",
+		"--support-contacts=boss a@b":       `the role "boss" is not admin, security`,
+		"--support-contacts=admin a@b c@d":  `"c@d" is not a user id, nor an e-mail address, or there are two`,
+		"--support-contacts=admin a b":      `"a" is not a user id`,
 		"--registration-email=required":     "--registration-email: name a mail server with --mail-server",
 		"--mail-server=localhost:25":        "--mail-from: name the sender of messages",
 		"--partitions=0":                    "--partitions: must be 1 to 64",
@@ -208,5 +214,17 @@ func TestBytes(t *testing.T) {
 		if err := back.UnmarshalText([]byte(b.String())); err != nil || back != b {
 			t.Errorf("%d: %s: %d %v", b, b, back, err)
 		}
+	}
+}
+
+func TestSupport(t *testing.T) {
+	c, err := Load([]string{"--data=d", "--server-name=h", "--support-contacts=admin @amy:h amy@h,security sec@h,org.example.help @bob:other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Support.People()
+	want := []Person{{"m.role.admin", "@amy:h", "amy@h"}, {"m.role.security", "", "sec@h"}, {"org.example.help", "@bob:other", ""}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v %v", got, err)
 	}
 }

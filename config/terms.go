@@ -24,16 +24,20 @@ func (a Accounts) Documents() ([]Term, error) {
 			return nil, fmt.Errorf("%q is not 'ID VERSION LANGUAGE URL NAME'", s)
 		}
 		t := Term{f[0], f[1], f[2], f[3], strings.Join(f[4:], " ")}
-		u, err := url.Parse(t.URL)
 		switch {
 		case !termID.MatchString(t.ID) || !termID.MatchString(t.Version):
 			return nil, fmt.Errorf("%q: an id and a version have characters of A-Z, a-z, 0-9 and . _ ~ -", s)
 		case !termLanguage.MatchString(t.Language) || t.Language == "version":
 			return nil, fmt.Errorf("%q: %q is not a language such as en or pt-BR", s, t.Language)
-		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		case !isURL(t.URL):
 			return nil, fmt.Errorf("%q: %q is not a URL", s, t.URL)
 		}
 		out = append(out, t)
 	}
 	return out, nil
+}
+
+func isURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
 }

@@ -59,15 +59,15 @@ const (
 // access says for each operation who may. A new route needs a line.
 var access = map[string]string{
 	// the server
-	"getVersions": open, "getCapabilities": anyone, "getWellknown": open, "getSites": open, "health": open, "status": open, "metrics": open,
+	"getVersions": open, "getCapabilities": anyone, "getWellknown": open, "getWellknownSupport": open, "getSites": open, "health": open, "status": open, "metrics": open,
 
 	// accounts: the bodies of these tests do not prove who sends them
 	"register": open, "checkUsernameAvailability": open, "getLoginFlows": open, "login": open,
 	"registrationTokenValidity": open, "requestTokenToRegisterEmail": open, "requestTokenToResetPasswordEmail": open,
 	"requestTokenToRegisterMSISDN": open, "requestTokenToResetPasswordMSISDN": open, "confirmationPage": open, "confirm": open,
-	"fallbackPage": open, "passFallback": open,
+	"fallbackPage": open, "passFallback": open, "requestOpenIdToken": hers, "exchangeOpenIdToken": open,
 	"requestTokenTo3PIDEmail": open, "requestTokenTo3PIDMSISDN": open, "refresh": open, "generateLoginToken": proof,
-	"getAccount3PIDs": anyone, "add3PID": proof, "delete3pidFromAccount": anyone, "unbind3pidFromAccount": anyone, "bind3PID": "444444",
+	"getAccount3PIDs": anyone, "post3PIDs": proof, "add3PID": proof, "delete3pidFromAccount": anyone, "unbind3pidFromAccount": anyone, "bind3PID": "444444",
 	"logout": anyone, "logout_all": anyone, "changePassword": proof, "deactivateAccount": proof, "getTokenOwner": anyone,
 	"getDevices": anyone, "getDevice": "00000+", "updateDevice": "00000+", "deleteDevice": "uuuuuu", "deleteDevices": proof,
 
@@ -92,7 +92,7 @@ var access = map[string]string{
 
 	"getRoomIdByAlias": open, "setRoomAlias": members, "deleteRoomAlias": hers, "getLocalAliases": members,
 	"getRoomVisibilityOnDirectory": open, "setRoomVisibilityOnDirectory": hers, "getPublicRooms": anyone, "queryPublicRooms": anyone,
-	"getRoomSummary": open, "getSpaceHierarchy": "-+--++", "upgradeRoom": hers, "searchUserDirectory": anyone,
+	"getRoomSummary": open, "getSpaceHierarchy": "-+--++", "upgradeRoom": hers, "searchUserDirectory": anyone, "getMutualRooms": anyone,
 	"reportRoom": anyone, "reportEvent": "0000++", "reportUser": anyone,
 	"getRelatingEvents": "00++++", "getRelatingEventsWithRelType": "00++++", "getRelatingEventsWithRelTypeAndEventType": "00++++",
 	"getThreadRoots": past, "getEventByTimestamp": past,
@@ -128,7 +128,7 @@ var (
 	// unlocked is all that locked users may do. Specification: "Account locking".
 	unlocked = []string{"logout", "logout_all"}
 	// secret is what is open to those who know a secret, and these tests do not.
-	secret = []string{"login", "refresh", "confirm"}
+	secret = []string{"login", "refresh", "confirm", "exchangeOpenIdToken"}
 )
 
 // world is a server with the people.
@@ -313,6 +313,8 @@ func (w *world) query(r client.Route) string {
 		return "?ts=0&dir=f"
 	case "sync":
 		return "?timeout=0"
+	case "getMutualRooms":
+		return "?user_id=" + w.bela.User
 	case "getRoomEvents":
 		return "?dir=b"
 	case "getContentThumbnailAuthed":

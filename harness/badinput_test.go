@@ -97,6 +97,8 @@ func newAbused(t *testing.T) *abused {
 		"changePassword":               `{"new_password": "long enough", "logout_devices": false, "auth": {"type": "m.login.password", "session": "x"}}`,
 		"deactivateAccount":            `{"auth": {"type": "m.login.password", "session": "x"}, "erase": false}`,
 		"add3PID":                      `{"sid": "s", "client_secret": "secret", "auth": {"type": "m.login.password", "session": "x"}}`,
+		"post3PIDs":                    `{"three_pid_creds": {"sid": "s", "client_secret": "secret"}, "auth": {"type": "m.login.password", "session": "x"}}`,
+		"requestOpenIdToken":           `{}`,
 		"delete3pidFromAccount":        `{"medium": "email", "address": "anna@localhost.example"}`,
 		"unbind3pidFromAccount":        `{"medium": "email", "address": "anna@localhost.example"}`,
 		"setAdminLockUser":             `{"locked": false}`,

@@ -1,6 +1,8 @@
 package room
 
 import (
+	"slices"
+
 	"bongsu/event"
 	"bongsu/id"
 	"bongsu/kv"
@@ -48,6 +50,18 @@ func (a *Acquaintances) Of(other id.UserID) (shared, open bool) {
 		open = open || a.isOpen(m.Room)
 	}
 	return false, open
+}
+
+// Shared are the rooms that both users are in, in the order of their ids.
+func (a *Acquaintances) Shared(other id.UserID) []id.RoomID {
+	out := []id.RoomID{}
+	for m := range Memberships(a.r, a.n, other) {
+		if m.State == roomstate.Join && a.own[m.Room] {
+			out = append(out, m.Room)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (a *Acquaintances) isOpen(room id.RoomID) bool {

@@ -15,9 +15,10 @@
 //   - An alias stands for one room. A room that was made with an alias has it, and one that was refused has left none behind.
 //   - A room is replaced once; its tombstone names a room that is there.
 //
-// Where things are: rows.go (tables and their formats), read.go and sight.go (reading), erase.go (what readers get redacted), apply.go (the core of every change),
-// create.go, send.go, member.go, receipt.go (the kinds of proposal), succeed.go (what follows members into a new room), service*.go (towards the edge), token.go (pages); alias.go,
-// found.go and public.go (how rooms are found), summary.go and hierarchy.go (what is shown of them), upgrade.go, report.go.
+// Where things are: rows.go (tables and their formats), read.go and sight.go (reading), erase.go (what readers get redacted),
+// apply.go (the core of every change), create.go, send.go, member.go, receipt.go (the kinds of proposal), succeed.go (what follows
+// members into a new room), service*.go (towards the edge), token.go (pages); alias.go, found.go and public.go (how rooms are
+// found), summary.go and hierarchy.go (what is shown of them), upgrade.go, report.go.
 //
 // Limits: room versions 6 to 12; no federation, so all members are users of this server and there is no state resolution;
 // at most 1,000 events and 200 invites when a room is created. A page of the directory reads the head of every published room, which

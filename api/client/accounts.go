@@ -30,7 +30,7 @@ func (a Accounts) Routes() []Route {
 		{Op: "changePassword", Method: "POST", Path: v3 + "/account/password", Auth: Optional, Limit: LimitLogin, Deadline: passwordPatience,
 			Handle: a.changePassword},
 		{Op: "deactivateAccount", Method: "POST", Path: v3 + "/account/deactivate", Handle: a.deactivateAccount},
-	}, a.loginRoutes(), a.registerRoutes(), a.fallbackRoutes(), a.emailRoutes(), a.deviceRoutes(), a.moderationRoutes(), a.profileRoutes(), a.dataRoutes(), a.tagRoutes(), a.pushRuleRoutes())
+	}, a.loginRoutes(), a.registerRoutes(), a.fallbackRoutes(), a.openIDRoutes(), a.emailRoutes(), a.deviceRoutes(), a.moderationRoutes(), a.profileRoutes(), a.dataRoutes(), a.tagRoutes(), a.pushRuleRoutes())
 }
 
 // maxCounted is how much of a name counts where guesses are counted, in bytes.

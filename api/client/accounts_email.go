@@ -28,6 +28,7 @@ func (a Accounts) emailRoutes() []Route {
 		phone("requestTokenTo3PIDMSISDN", "/account/3pid/msisdn/requestToken", Optional),
 
 		{Op: "getAccount3PIDs", Method: "GET", Path: v3 + "/account/3pid", Handle: a.getAccount3PIDs},
+		{Op: "post3PIDs", Method: "POST", Path: v3 + "/account/3pid", Deadline: passwordPatience, Handle: a.post3PIDs},
 		{Op: "add3PID", Method: "POST", Path: v3 + "/account/3pid/add", Deadline: passwordPatience, Handle: a.add3PID},
 		{Op: "delete3pidFromAccount", Method: "POST", Path: v3 + "/account/3pid/delete", Handle: a.delete3pidFromAccount},
 		{Op: "bind3PID", Method: "POST", Path: v3 + "/account/3pid/bind", Static: true, Handle: a.bind3PID},
@@ -116,14 +117,32 @@ func (a Accounts) add3PID(ctx context.Context, rq *Request) (any, error) {
 	if err := rq.Decode(&in); err != nil {
 		return nil, err
 	}
-	if in.Session == "" || in.Secret == "" {
-		return nil, errs.New("api.add3PID", errs.Invalid, errs.MissingParam, "sid and client_secret are required")
+	return a.addAddress(ctx, rq, in.Credentials, in.Auth)
+}
+
+// post3PIDs is the form of add3PID from before that asked for the password. It asks, too: whoever has found an access token would get at
+// the account for good by an address of their own.
+func (a Accounts) post3PIDs(ctx context.Context, rq *Request) (any, error) {
+	var in struct {
+		Creds auth.Credentials `json:"three_pid_creds"`
+		Auth  json.RawMessage  `json:"auth"`
 	}
-	_, answer, err := a.prove(ctx, rq, in.Auth)
+	if err := rq.Decode(&in); err != nil {
+		return nil, err
+	}
+	return a.addAddress(ctx, rq, in.Creds, in.Auth)
+}
+
+// addAddress adds an address that was confirmed to the account of a user who proves to know the password.
+func (a Accounts) addAddress(ctx context.Context, rq *Request, creds auth.Credentials, attempt json.RawMessage) (any, error) {
+	if creds.Session == "" || creds.Secret == "" {
+		return nil, errs.New("api."+rq.Op(), errs.Invalid, errs.MissingParam, "sid and client_secret are required")
+	}
+	_, answer, err := a.prove(ctx, rq, attempt)
 	if err != nil || answer != nil {
 		return answer, err
 	}
-	c, err := a.Service.Confirmed(account.ForAddress, in.Session, in.Secret)
+	c, err := a.Service.Confirmed(account.ForAddress, creds.Session, creds.Secret)
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ under `+"`/_matrix/media/v3/`"+` at `+"`r0` and `v1`"+`. What is not served is a
 		}
 	}
 	table("Served", "With a test that calls it, in `api/client`.", "test", c.served)
-	table("Ours", "Endpoints that no specification has.", "test", c.ours)
+	table("Ours", "Endpoints that the Client-Server API does not define as operations.", "test", c.ours)
 	table("Not there yet", "In the order of their paths.", "", c.later)
 	table("Left out on purpose", "With the reason.", "reason", c.declined)
 	return strings.ReplaceAll(b.String(), "|  |", "| |")

@@ -108,6 +108,9 @@ func TestAddressAcrossSites(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	expect(t, add(1, bob, sid), 400, "M_THREEPID_IN_USE")
+	old := `{"three_pid_creds":{"sid":"` + sid + `","client_secret":"s1","id_server":"h","id_access_token":"x"}`
+	challengeOf(t, c.call(1, amy, "POST", "/account/3pid", old+"}"), "")
+	expect(t, c.call(1, amy, "POST", "/account/3pid", old+`,"auth":{"type":"m.login.password","password":"long enough"}}`), 200, "")
 	c.settled()
 	login := func(site int, password string) *httptest.ResponseRecorder {
 		return c.call(site, "", "POST", "/login", `{"type":"m.login.password","password":"`+password+
@@ -219,6 +222,9 @@ func TestAddressRefusals(t *testing.T) {
 		{"POST", "/account/3pid/msisdn/requestToken", `{}`, 400, "M_THREEPID_MEDIUM_NOT_SUPPORTED"},
 		{"POST", "/account/password/msisdn/requestToken", `{}`, 400, "M_THREEPID_MEDIUM_NOT_SUPPORTED"},
 		{"POST", "/account/3pid/add", `{}`, 400, "M_MISSING_PARAM"},
+		{"POST", "/account/3pid", `{}`, 400, "M_MISSING_PARAM"},
+		{"POST", "/account/3pid", `{"three_pid_creds":{"sid":"s"}}`, 400, "M_MISSING_PARAM"},
+		{"POST", "/account/3pid", `{"three_pid_creds":[]}`, 400, "M_BAD_JSON"},
 		{"POST", "/account/3pid/bind", `{}`, 400, "M_SERVER_NOT_TRUSTED"},
 		{"POST", "/account/3pid/unbind", `{}`, 400, "M_MISSING_PARAM"},
 		{"POST", "/account/3pid/unbind", `{"medium":"email","address":"a@b"}`, 200, ""},

@@ -22,6 +22,8 @@ type Meta struct {
 	SiteState func(site string) string
 	Signer    crypto.Signer // Ed25519, the same at all sites: signs the list of sites; nil: it is not signed
 
+	Support Support // whom people can ask for help; nobody: it is not told
+
 	LoginToken bool                      // whether generateLoginToken is offered
 	ThreePID   bool                      // whether addresses can be added to accounts
 	Moderates  func(user id.UserID) bool // whether the user may lock and suspend accounts; nil: nobody may
@@ -35,6 +37,19 @@ type Meta struct {
 	Metrics http.Handler                           // for /metrics; required
 
 	signed func() (event.Object, error) // the list of sites
+}
+
+// Support says where people get help with this server. Specification: getWellknownSupport.
+type Support struct {
+	Contacts []Contact `json:"contacts,omitempty"`
+	Page     string    `json:"support_page,omitempty"` // a URL
+}
+
+// Contact is somebody who runs the server.
+type Contact struct {
+	Role  string    `json:"role"` // "m.role.admin", "m.role.security"
+	User  id.UserID `json:"matrix_id,omitempty"`
+	Email string    `json:"email_address,omitempty"`
 }
 
 // specVersions are the versions of the specification whose form the API has. An endpoint of theirs that is not offered answers
@@ -62,6 +77,7 @@ func (m Meta) Routes() []Route {
 	return []Route{
 		{Op: "getVersions", Method: "GET", Path: "/_matrix/client/versions", Auth: None, Static: true, Handle: m.getVersions},
 		{Op: "getWellknown", Method: "GET", Path: "/.well-known/matrix/client", Auth: None, Static: true, Handle: m.getWellknown},
+		{Op: "getWellknownSupport", Method: "GET", Path: "/.well-known/matrix/support", Auth: None, Static: true, Handle: m.getWellknownSupport},
 		{Op: "getSites", Method: "GET", Path: "/_bongsu/sites", Auth: None, Static: true, Handle: m.getSites},
 		{Op: "getCapabilities", Method: "GET", Path: "/_matrix/client/v3/capabilities", Handle: m.getCapabilities},
 		{Op: "health", Method: "GET", Path: "/health", Auth: None, Static: true, Handle: m.health},
@@ -88,6 +104,13 @@ func (m Meta) getWellknown(context.Context, *Request) (any, error) {
 		Homeserver homeserver `json:"m.homeserver"`
 		Sites      []Site     `json:"org.bongsu.sites,omitempty"` // for clients that know more than one URL; see getSites
 	}{homeserver{m.PublicURL}, m.Sites}, nil
+}
+
+func (m Meta) getWellknownSupport(context.Context, *Request) (any, error) {
+	if m.Support.Page == "" && len(m.Support.Contacts) == 0 {
+		return nil, errs.New("api.getWellknownSupport", errs.NotFound, "", "this server does not say whom to ask for help")
+	}
+	return m.Support, nil
 }
 
 func (m Meta) getCapabilities(_ context.Context, rq *Request) (any, error) {

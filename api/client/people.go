@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -63,6 +64,55 @@ func (a Rooms) searchUserDirectory(_ context.Context, rq *Request) (any, error) 
 		Results []person `json:"results"`
 		Limited bool     `json:"limited"`
 	}{append([]person{}, shown...), len(shown) < len(found)}, nil
+}
+
+// maxMutual is how many rooms one answer of getMutualRooms has.
+const maxMutual = 200
+
+// getMutualRooms lists the rooms that the user shares with another one. The token of a page is the room that the one before ended with.
+func (a Rooms) getMutualRooms(_ context.Context, rq *Request) (any, error) {
+	if err := rq.needs("user_id"); err != nil {
+		return nil, err
+	}
+	text, err := rq.Query("user_id")
+	if err != nil {
+		return nil, err
+	}
+	other, err := id.ParseUserID(text)
+	if err != nil {
+		return nil, badQuery("user_id", "is no user id")
+	}
+	if other == rq.User() {
+		return nil, badQuery("user_id", "is your own")
+	}
+	token, err := rq.Query("from")
+	if err != nil {
+		return nil, err
+	}
+	after, err := base64.RawURLEncoding.DecodeString(token)
+	if err == nil && token != "" {
+		_, err = id.ParseRoomID(string(after))
+	}
+	if err != nil {
+		return nil, badQuery("from", "is no token of an earlier answer")
+	}
+	view := a.Rooms.View()
+	defer view.Close()
+	shared := room.NewAcquaintances(view, len(view.Positions()), rq.User()).Shared(other)
+	out := struct {
+		Joined []id.RoomID `json:"joined"`
+		Count  int         `json:"count"`
+		Next   string      `json:"next_batch,omitempty"`
+	}{Count: len(shared)}
+	i, found := slices.BinarySearch(shared, id.RoomID(after))
+	if found {
+		i++
+	}
+	if out.Joined = shared[i:]; len(out.Joined) > maxMutual {
+		out.Joined = out.Joined[:maxMutual]
+		out.Next = base64.RawURLEncoding.EncodeToString([]byte(out.Joined[maxMutual-1]))
+	}
+	return out, nil
 }
 
 // people are the users whom somebody may find by a term, the likeliest first: those whose names are the term, those who share a room.

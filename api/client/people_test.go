@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,5 +102,47 @@ func TestSearchUserDirectory(t *testing.T) {
 		if got := fmt.Sprint(users, out.Limited); got != c.want {
 			t.Errorf("%s of %q: %s, want %s", c.body, c.people, got, c.want)
 		}
+	}
+}
+
+// TestMutualRooms: amy shares more rooms with bob than one page has, one with cat, who has left another, and none with dan.
+func TestMutualRooms(t *testing.T) {
+	s := newRoomSite(t)
+	var all []string
+	for i := range maxMutual + 3 {
+		in := s.create(t, "amy", `{"preset":"public_chat"}`)
+		s.get(t, "bob", "POST rooms/$1/join", "", in)
+		if i < 2 {
+			s.get(t, "cat", "POST rooms/$1/join", "", in)
+			s.get(t, "amy", "POST rooms/$1/invite", `{"user_id":"@dan:h"}`, in)
+		}
+		all = append(all, in)
+	}
+	s.get(t, "cat", "POST rooms/$1/leave", "", all[0])
+	slices.Sort(all)
+	shared := func(with, from string, want []string, next bool) string {
+		t.Helper()
+		got := s.get(t, "amy", "GET v1/mutual_rooms?user_id="+with+"&from="+from, "")
+		token, more := got["next_batch"].(string)
+		if fmt.Sprint(got["joined"]) != fmt.Sprint(want) || more != next {
+			t.Errorf("with %s: %v, want %v", with, got, want)
+		}
+		return token
+	}
+	next := shared("@bob:h", "", all[:maxMutual], true)
+	shared("@bob:h", next, all[maxMutual:], false)
+	if n := s.get(t, "amy", "GET v1/mutual_rooms?user_id=@bob:h&from="+next, "")["count"]; n != float64(len(all)) {
+		t.Errorf("count %v", n)
+	}
+	shared("@dan:h", "", []string{}, false)
+	shared("@nobody:elsewhere", "", []string{}, false)
+	if got := s.get(t, "cat", "GET v1/mutual_rooms?user_id=@amy:h", ""); got["count"] != 1.0 {
+		t.Errorf("cat: %v", got)
+	}
+	for query, errcode := range map[string]string{
+		"": "M_MISSING_PARAM", "?user_id=": "M_MISSING_PARAM", "?user_id=bob": "M_INVALID_PARAM", "?user_id=@amy:h": "M_INVALID_PARAM",
+		"?user_id=@bob:h&from=x!": "M_INVALID_PARAM", "?user_id=@bob:h&from=YQ": "M_INVALID_PARAM",
+	} {
+		expect(t, s.as(t, "amy", "GET v1/mutual_rooms"+query, ""), 400, errcode)
 	}
 }

@@ -42,6 +42,7 @@ func (a Rooms) Routes() []Route {
 		{Op: "getMembersByRoom", Class: Reading, Method: "GET", Path: in + "members", Handle: a.getMembers},
 
 		{Op: "searchUserDirectory", Class: Reading, Method: "POST", Path: v3 + "user_directory/search", Local: true, Limit: LimitSend, Handle: a.searchUserDirectory},
+		{Op: "getMutualRooms", Class: Reading, Method: "GET", Path: "/_matrix/client/v1/mutual_rooms", Limit: LimitSend, Handle: a.getMutualRooms},
 
 		{Op: "getRoomState", Class: Reading, Method: "GET", Path: in + "state", Handle: a.getRoomState},
 		{Op: "getRoomStateWithKey", Class: Reading, Method: "GET", Path: in + "state/{eventType}/{stateKey}",

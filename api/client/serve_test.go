@@ -282,6 +282,7 @@ func TestMeta(t *testing.T) {
 	var unwell error
 	meta := Meta{
 		PublicURL: "https://chat.example.org",
+		Support:   Support{Contacts: []Contact{{"m.role.admin", "@amy:h", "amy@h"}}, Page: "https://h/help"},
 		Health:    func(context.Context) error { return unwell },
 		Status:    func(context.Context) (any, error) { return map[string]int{"applied": 7}, nil },
 	}
@@ -290,6 +291,7 @@ func TestMeta(t *testing.T) {
 	ta := newTestAPI(t, func(c *Config) { c.Registry = reg }, Routes(Endpoints{Meta: meta})...)
 	for path, want := range map[string]string{
 		"/.well-known/matrix/client":      `{"m.homeserver":{"base_url":"https://chat.example.org"}}`,
+		"/.well-known/matrix/support":     `{"contacts":[{"role":"m.role.admin","matrix_id":"@amy:h","email_address":"amy@h"}],"support_page":"https://h/help"}`,
 		"/_bongsu/status":                 `{"applied":7}`,
 		"/health":                         `{"status":"ok"}`,
 		"/_matrix/client/v3/capabilities": `"m.room_versions":{"default":"12","available":{"10":"stable","11":"stable","12":"stable","6":"stable","7":"stable","8":"stable","9":"stable"}}`,
@@ -304,9 +306,10 @@ func TestMeta(t *testing.T) {
 	expect(t, ta.call(t, "GET", "/health", ""), 503, "M_UNKNOWN")
 	expect(t, ta.do(newRequest(t, "GET", "/_matrix/client/v3/capabilities", "")), 401, "M_MISSING_TOKEN")
 
-	meta.PublicURL = ""
+	meta.PublicURL, meta.Support = "", Support{}
 	ta = newTestAPI(t, nil, Routes(Endpoints{Meta: meta})...)
 	expect(t, ta.call(t, "GET", "/.well-known/matrix/client", ""), 404, "M_NOT_FOUND")
+	expect(t, ta.call(t, "GET", "/.well-known/matrix/support", ""), 404, "M_NOT_FOUND")
 }
 
 func TestMetricsAndLog(t *testing.T) {

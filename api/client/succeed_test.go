@@ -35,12 +35,12 @@ func TestReplacedRoomsKeepWhatMembersHaveSet(t *testing.T) {
 	for _, who := range []struct{ name, token string }{{"amy", amy}, {"bob", bob}} {
 		user := "/user/@" + who.name + ":h"
 		for path, want := range map[string]string{
-			user + "/rooms/" + to + "/tags":       `{"tags":{"m.favourite":{"order":0.5}}}`,
-			user + "/account_data/m.direct":       `{"@x:h":["` + old.ID + `","` + next.To + `"]}`,
-			"/pushrules/global/room/" + to:        `"enabled":true`,
-			"/pushrules/global/override/" + to:    `"pattern":"` + next.To + `"`,
-			"/pushrules/global/override/" + in:    `"pattern":"` + old.ID + `"`,
-			user + "/rooms/" + in + "/tags": `"m.favourite"`,
+			user + "/rooms/" + to + "/tags":    `{"tags":{"m.favourite":{"order":0.5}}}`,
+			user + "/account_data/m.direct":    `{"@x:h":["` + old.ID + `","` + next.To + `"]}`,
+			"/pushrules/global/room/" + to:     `"enabled":true`,
+			"/pushrules/global/override/" + to: `"pattern":"` + next.To + `"`,
+			"/pushrules/global/override/" + in: `"pattern":"` + old.ID + `"`,
+			user + "/rooms/" + in + "/tags":    `"m.favourite"`,
 		} {
 			eventually(t, who.name+": GET "+path+": "+want, func() bool {
 				return strings.Contains(c.call(2, who.token, "GET", path, "").Body.String(), want)
