@@ -188,6 +188,7 @@ type answer struct {
 	erased  func(id.UserID) bool // whose account is closed and erased
 	prefers *prefs               // nil: not yet read
 	entered []*seat              // rooms that the user has come into since the token
+	closed  []id.RoomID          // rooms that have been encrypted since
 	moved   []member
 	data    map[id.RoomID][]account.Entry // what is new, by room; "" is the account
 	all     map[id.RoomID][]account.Entry // everything there is; nil until asked for
