@@ -154,9 +154,9 @@ func (a *answer) viewer(v *room.View, s *seat) room.Viewer {
 		s.sight, s.sightAt = sight, v.LastState
 		a.f.hub.mu.Unlock()
 	}
-	was := v.MembershipAt(a.rq.User)
+	erasure := v.Erasure(a.rq.User, a.erased)
 	return room.Viewer{User: a.rq.User, Device: a.rq.Device, Now: a.now, NoRoomID: true, Sight: sight, Ignored: a.prefs().ignored,
-		Membership: was, Erasure: room.Erasure{Erased: a.erased, Was: was}}
+		Membership: erasure.Was, Erasure: erasure}
 }
 
 // move notes a change of membership, for what it means to who shares rooms with whom.

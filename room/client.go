@@ -64,7 +64,10 @@ func (v *View) AppendClient(dst []byte, s Stored, to Viewer) []byte {
 //
 // Source: client-server API, UnsignedData, membership.
 func (v *View) MembershipAt(user id.UserID) func(Place) roomstate.Membership {
-	now := v.Member(user)
+	return v.membershipAt(user, v.Member(user))
+}
+
+func (v *View) membershipAt(user id.UserID, now StateRow) func(Place) roomstate.Membership {
 	return func(p Place) roomstate.Membership {
 		m := now
 		if m.Membership != "" && p.Before(now.Since) {

@@ -8,14 +8,15 @@ import (
 	"bongsu/roomstate"
 )
 
-// The reader is in the room from place 10 to 20, where somebody removes them.
+// The reader is in the room from place 10 to 20, where somebody removes them, and again from 30 on.
 func TestErasureHides(t *testing.T) {
 	at := func(n uint64) Place { return Place{Pos: 1, Index: uint32(n)} } //nolint:gosec // small
 	var asked int
 	e := Erasure{
-		Erased: func(u id.UserID) bool { asked++; return u == "@gone:h" },
+		here:   at(30),
+		erased: func(u id.UserID) bool { asked++; return u == "@gone:h" },
 		Was: func(p Place) roomstate.Membership {
-			if p.Before(at(10)) || !p.Before(at(20)) {
+			if p.Before(at(10)) || !p.Before(at(20)) && p.Before(at(30)) {
 				return roomstate.Leave
 			}
 			return roomstate.Join
@@ -32,10 +33,12 @@ func TestErasureHides(t *testing.T) {
 	}{
 		{"before the join", "@gone:h", "m.room.message", false, 9, true, 1},
 		{"another sender", "@amy:h", "m.room.message", false, 9, false, 1},
-		{"with the join", "@gone:h", "m.room.message", false, 10, false, 0},
-		{"while there", "@gone:h", "m.room.message", false, 19, false, 0},
+		{"with the join", "@gone:h", "m.room.message", false, 10, false, 1},
+		{"while there", "@gone:h", "m.room.message", false, 19, false, 1},
 		{"the removal", "@gone:h", event.TypeMember, true, 20, false, 1},
 		{"afterwards", "@gone:h", "m.room.message", false, 21, true, 1},
+		{"with the present stay", "@gone:h", "m.room.message", false, 30, false, 0},
+		{"now", "@gone:h", event.TypeMember, true, 40, false, 0},
 		{"members", "@gone:h", event.TypeMember, true, 5, true, 1},
 		{"other state", "@gone:h", event.TypeName, true, 5, false, 0},
 	} {
@@ -46,7 +49,7 @@ func TestErasureHides(t *testing.T) {
 		if asked = 0; e.hides(&s) != c.hidden || asked != c.asked {
 			t.Errorf("%s: hidden %t, accounts asked for %d", c.what, !c.hidden, asked)
 		}
-		if s.Redacted = at(30); e.hides(&s) {
+		if s.Redacted = at(50); e.hides(&s) {
 			t.Errorf("%s: redacted twice", c.what)
 		}
 	}

@@ -266,7 +266,7 @@ func (a Rooms) read(r *Request) (*reading, error) {
 	}
 	ignored, _ := account.Ignored(rows, r.User())
 	to := room.Viewer{User: r.User(), Device: r.Device(), Now: a.Rooms.Now(), Ignored: ignored,
-		Erasure: room.Erasure{Erased: account.ErasedIn(rows), Was: v.MembershipAt(r.User())}}
+		Erasure: v.Erasure(r.User(), account.ErasedIn(rows))}
 	return &reading{View: v, user: r.User(), to: to, close: rows.Close}, nil
 }
 
