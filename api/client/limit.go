@@ -27,6 +27,7 @@ const (
 
 	LimitDirectory Limit = "directory"
 	LimitReport    Limit = "report"
+	LimitOpenID    Limit = "openid"
 )
 
 // Rate is a token bucket.
@@ -47,6 +48,7 @@ type Limits struct {
 	// Looking for rooms, by user or address; default 10 a second, 100 at once.
 	Directory Rate
 	Report    Rate // reports to the operator, by user; default 1 in 10 seconds, 20 at once
+	OpenID    Rate // tokens for other services, by user; default 1 in 5 seconds, 20 at once
 	MaxKeys   int  // buckets kept; the longest unused is forgotten; default 100,000, about 250 bytes each
 }
 
@@ -94,6 +96,7 @@ func newLimiter(l Limits, c clock.Clock) *limiter {
 
 			LimitDirectory: l.Directory.or(Rate{10, 100}),
 			LimitReport:    l.Report.or(Rate{0.1, 20}),
+			LimitOpenID:    l.OpenID.or(Rate{0.2, 20}),
 		}
 	}
 	return lim

@@ -13,7 +13,7 @@ import (
 
 func (a Accounts) openIDRoutes() []Route {
 	return []Route{
-		{Op: "requestOpenIdToken", Method: "POST", Path: "/_matrix/client/v3/user/{userId}/openid/request_token", Limit: LimitSend,
+		{Op: "requestOpenIdToken", Method: "POST", Path: "/_matrix/client/v3/user/{userId}/openid/request_token", Limit: LimitOpenID,
 			Handle: a.requestOpenIDToken},
 		{Op: "exchangeOpenIdToken", Method: "GET", Path: "/_matrix/federation/v1/openid/userinfo", Auth: None, Limit: LimitDirectory,
 			Handle: a.exchangeOpenIDToken},

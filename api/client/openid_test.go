@@ -45,3 +45,14 @@ func TestOpenIDAcrossSites(t *testing.T) {
 	c.settled()
 	check(0, out.Token, 401, "M_UNKNOWN_TOKEN")
 }
+
+// TestOpenIDIsLimited: each token is a row for an hour.
+func TestOpenIDIsLimited(t *testing.T) {
+	aa := newAccountAPI(t, func(_ *Accounts, c *Config) { c.Limits = Limits{OpenID: Rate{0.001, 2}} })
+	amy, _ := aa.register(t, "amy")
+	const path = "/user/@amy:example.org/openid/request_token"
+	for range 2 {
+		answer(t, aa.call(t, amy, "POST", path, `{}`))
+	}
+	expect(t, aa.call(t, amy, "POST", path, `{}`), 429, "M_LIMIT_EXCEEDED")
+}
