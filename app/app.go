@@ -15,6 +15,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,11 +55,24 @@ func Run(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 			if damages++; damages > maxDamages {
 				return fmt.Errorf("the rows were damaged %d times in one run, the disk cannot be relied on: %w", damages, err)
 			}
+		case errors.Is(err, journal.ErrStuck):
+			log.Error("starting anew", "why", err)
+			return startAnew()
 		case !errors.Is(err, errReopen):
 			return err
 		}
 		log.Warn("opening anew", "why", err)
 	}
+}
+
+// startAnew puts a new run of this program in the place of this one, with the same process id, arguments and environment. It returns only if
+// that cannot be done: then the process has to end, and whoever looks after it starts it again.
+func startAnew() error {
+	self, err := os.Executable()
+	if err == nil {
+		err = syscall.Exec(self, os.Args, os.Environ()) //nolint:gosec // what was started before
+	}
+	return fmt.Errorf("starting the program anew: %w", err)
 }
 
 // errReopen ends a server that has to be opened anew: what it found out when it was opened is so no more.
@@ -241,6 +255,12 @@ func (s *Server) openJournal(data *dataDir) error {
 	}
 	s.journal = j
 	s.onClose(j.Close)
+	s.watchStanding(func() error {
+		if err := j.Refusing(); errors.Is(err, journal.ErrStuck) {
+			return err
+		}
+		return nil
+	})
 	return nil
 }
 

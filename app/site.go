@@ -66,7 +66,7 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	j := join(cfg.Partitions, func(ctx context.Context) (*jet.Journal, error) { return s.enter(ctx, data.boot, cfg) }, s.fail)
 	s.journal = j
 	s.onClose(j.Close)
-	s.watchStanding(j)
+	s.watchStanding(func() error { return st.standing(j) })
 	return nil
 }
 
@@ -116,20 +116,23 @@ func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.J
 // meetFor is how long a site that has been let in waits for others that may be down, before its engine looks for theirs.
 const meetFor = time.Second
 
-// standingEvery is how often a site looks whether it may still take part.
+// standingEvery is how often a server looks whether it can go on.
 const standingEvery = 500 * time.Millisecond
 
 // standing is why this site cannot go on as it is, or nil: another process has taken its place, or its journal turned out to be
-// damaged, which is found and healed when the server is opened anew.
+// damaged, which is found and healed when the server is opened anew, or hangs.
 func (st *site) standing(j engine) error {
-	if err := j.Refusing(); errors.Is(err, journal.ErrDamaged) {
+	switch err := j.Refusing(); {
+	case errors.Is(err, journal.ErrDamaged):
 		return fmt.Errorf("%w: %w", errReopen, err)
+	case errors.Is(err, journal.ErrStuck):
+		return err
 	}
 	return st.member.Err()
 }
 
-// watchStanding ends the server when this site cannot go on.
-func (s *Server) watchStanding(j engine) {
+// watchStanding ends the server when standing says that it cannot go on.
+func (s *Server) watchStanding(standing func() error) {
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -140,7 +143,7 @@ func (s *Server) watchStanding(j engine) {
 			case <-stop:
 				return
 			case <-tick.C:
-				if err := s.site.standing(j); err != nil {
+				if err := standing(); err != nil {
 					s.fail(err)
 					return
 				}

@@ -48,6 +48,8 @@ var (
 	ErrClosed = errors.New("journal: closed")
 	// ErrDamaged: stored records fail their checksum or are missing. Nothing is served from such a journal.
 	ErrDamaged = errors.New("journal: damaged")
+	// ErrStuck: the engine neither works nor stops. Only another process can open the journal again; nothing that was acknowledged is lost.
+	ErrStuck = errors.New("journal: the engine hangs, and the program must be started anew")
 )
 
 // Journal is a set of partitions. All methods may be called from any goroutine.

@@ -297,13 +297,31 @@ func (e *engine) purge(ctx context.Context, p journal.Partition, pos journal.Pos
 }
 
 // stop ends the engine; it waits until all is written and closed.
-func (e *engine) stop() {
+func (e *engine) stop() { e.stopWithin(stopFor) }
+
+// stopFor is how long an engine may take to stop. Ten seconds of it the engine waits for its own parts.
+const stopFor = 15 * time.Second
+
+// stopWithin is stop, and reports whether the engine has stopped: one that could not write its books may wait for itself for ever.
+func (e *engine) stopWithin(d time.Duration) bool {
 	e.fail(errStopped)
 	for _, nc := range []*nats.Conn{e.write, e.read, e.bus} {
 		if nc != nil {
 			nc.Close()
 		}
 	}
-	e.srv.Shutdown()
-	e.srv.WaitForShutdown()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		e.srv.Shutdown()
+		e.srv.WaitForShutdown()
+	}()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-stopped:
+		return true
+	case <-t.C:
+		return false
+	}
 }

@@ -97,6 +97,8 @@ type Journal struct {
 	calls  sync.WaitGroup // public calls
 	keeper sync.WaitGroup
 
+	stopFor time.Duration // an engine that fell ill may take to stop
+
 	bus subscriptions
 
 	// Of a cluster only.
@@ -148,7 +150,7 @@ func Open(c Config) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{cfg: c, log: c.Log.With("part", "journal"), lock: lock, checked: checked, changed: make(chan struct{}),
-		formed: make(chan struct{})}
+		formed: make(chan struct{}), stopFor: stopFor}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 	start := j.start
 	if k := c.Cluster; k != nil {

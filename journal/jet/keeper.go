@@ -50,10 +50,11 @@ func (j *Journal) keep() {
 
 // heal replaces an engine when there is space again. It returns nil when the journal was closed or is broken.
 func (j *Journal) heal(e *engine) *engine {
+	stopped := false
 	if errors.Is(e.ill(), errNoSpace) {
 		if j.cfg.Cluster != nil { // the others go on without it
 			j.replaceEngine(nil, nil, true)
-			e.stop()
+			stopped = e.stopWithin(j.stopFor)
 		}
 		for freeSpace(j.cfg.Dir) < max(j.cfg.Reserve, journal.MaxRecord) {
 			if j.pause(j.ctx, lookEvery); j.ctx.Err() != nil {
@@ -62,7 +63,11 @@ func (j *Journal) heal(e *engine) *engine {
 		}
 	}
 	j.setEngine(nil, nil)
-	e.stop()
+	if !stopped && !e.stopWithin(j.stopFor) {
+		j.log.Error("the engine does not stop")
+		j.setEngine(nil, journal.ErrStuck)
+		return nil
+	}
 	for j.ctx.Err() == nil {
 		e, err := j.openEngine(false)
 		if err == nil {
