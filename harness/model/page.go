@@ -43,6 +43,7 @@ func (w *World) CheckPage(r *Room, to Viewer, q PageQuery, p *Page) (end Gap, er
 	if err == nil && q.Filter.Lazy {
 		err = w.pageMembers(r, to, p)
 	}
+	w.Compared.Pages++
 	return end, err
 }
 
@@ -200,6 +201,7 @@ func (w *World) CheckAround(r *Room, to Viewer, i, limit int, f Events, a *Aroun
 	if end, err = side(a.After, false, i+1); err != nil {
 		return start, end, err
 	}
+	w.Compared.Contexts++
 	return start, end, w.aroundState(r, to, last, f, a)
 }
 

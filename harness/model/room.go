@@ -241,11 +241,27 @@ type Datum struct {
 	At               int
 }
 
+// Tally counts what has been compared.
+type Tally struct {
+	Syncs    int // answers of /sync
+	Rooms    int // in them
+	Pages    int // of /messages
+	Contexts int
+	States   int // of /state, and lists of members
+	Events   int // in all these, and alone
+}
+
+func (t Tally) String() string {
+	return fmt.Sprintf("%d syncs with %d rooms, %d pages of messages, %d contexts, %d states; %d events in all",
+		t.Syncs, t.Rooms, t.Pages, t.Contexts, t.States, t.Events)
+}
+
 // World is all there is.
 type World struct {
-	Moment int // counts what happens
-	Rooms  []*Room
-	Data   []*Datum
+	Moment   int // counts what happens
+	Rooms    []*Room
+	Data     []*Datum
+	Compared Tally
 
 	byID    map[string]*Event
 	learned []*Event // whose ids were first seen in an answer, in that order

@@ -90,12 +90,14 @@ func (w *World) CheckSync(to Viewer, q SyncQuery, got *Sync) (Token, map[string]
 				return s.next, nil, fmt.Errorf("there is no room %s", id)
 			}
 		}
+		w.Compared.Rooms += len(section)
 	}
 	for _, r := range w.Rooms {
 		if err := s.room(r); err != nil {
 			return s.next, nil, fmt.Errorf("room %s: %w", r.ID, err)
 		}
 	}
+	w.Compared.Syncs++
 	return s.next, s.gaps, s.accountData("", got.AccountData.Events, q.Since == nil)
 }
 
