@@ -84,6 +84,7 @@ func traffic(t *testing.T, s setting, messages int) {
 		}
 		return false
 	}
+	tell := func() { t.Logf("%d messages after %v: %v", x.sent, time.Since(began).Round(time.Second), x.w.Compared) }
 	const progress = 1000 // messages
 	for step, next := 0, progress; x.sent < messages; step++ {
 		if step > 100*messages {
@@ -93,13 +94,16 @@ func traffic(t *testing.T, s setting, messages int) {
 			return
 		}
 		if x.sent == next {
-			t.Logf("%d messages after %v: %v", x.sent, time.Since(began).Round(time.Second), x.w.Compared)
+			tell()
 			next += progress
 		}
 	}
 	for i := range x.users {
 		if !take(-1 - i) {
 			return
+		}
+		if messages > progress && i%10 == 9 {
+			tell()
 		}
 	}
 	events, longest := 0, 0

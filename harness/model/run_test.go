@@ -112,7 +112,7 @@ func newRun(t testing.TB, s setting) *run {
 	return x
 }
 
-// do takes a step; what is wrong with it comes back. A step below zero, -1 for the first user and so on, has one look at everything.
+// do takes a step; what is wrong with it comes back. A step below zero, -1 for the first user and so on, is a last look.
 func (x *run) do(step int) (wrong string) {
 	defer func() {
 		if f, ok := recover().(failure); ok {
