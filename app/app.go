@@ -136,10 +136,11 @@ type Server struct {
 	first   *seed.First // how the data directory begins that was made from a backup
 	begun   atomic.Bool // that has been done; clients may be served
 	running context.Context
-	stop    context.CancelFunc // ends running, and with it the server, as a signal would
-	site    *site              // nil on a single node
-	plant   plant              // a weakness, in drills only
-	drained atomic.Bool        // by the operator: clients should go elsewhere
+	stop    context.CancelFunc         // ends running, and with it the server, as a signal would
+	site    *site                      // nil on a single node
+	plant   plant                      // a weakness, in drills only
+	hole    atomic.Pointer[jet.Damage] // what that overlooks in the journal
+	drained atomic.Bool                // by the operator: clients should go elsewhere
 	domains
 	closers []func() error // in the order of opening
 }
@@ -191,7 +192,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (s *Server, 
 	if err := s.openJournal(data); err != nil {
 		return s, err
 	}
-	s.journal = s.plant.journal(s.journal, cfg.Site)
+	s.journal = s.plant.journal(s.journal, cfg.Site, &s.hole)
 	if err := s.openRows(data); err != nil {
 		return s, err
 	}

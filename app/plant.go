@@ -10,12 +10,14 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bongsu/blob"
 	"bongsu/checkpoint"
 	"bongsu/clock"
 	"bongsu/journal"
+	"bongsu/journal/jet"
 	"bongsu/replica"
 )
 
@@ -30,7 +32,7 @@ const (
 	ackEarly   plant = "ack-early"   // an upload is acknowledged when this site has it, and nobody gets a copy for a while
 	forgetTxn  plant = "forget-txn"  // transaction ids are forgotten
 	skipRecord plant = "skip-record" // now and then a record of another site is not applied
-	ignoreHole plant = "ignore-hole" // damage to the journal's files is not looked for
+	ignoreHole plant = "ignore-hole" // a record that the journal's files have lost is taken for an empty one
 )
 
 // planted reads which weakness was asked for, and says so loudly.
@@ -82,10 +84,20 @@ func checkpointEvery() (time.Duration, error) {
 	return every, nil
 }
 
-// journal weakens a journal.
-func (p plant) journal(e engine, site string) engine {
-	if p == forgetTxn || p == skipRecord {
-		return &plantedJournal{engine: e, plant: p, site: site}
+// overlook takes damage that was found in a site's journal for none, and keeps in mind where it is. It reports whether it did.
+func (p plant) overlook(damage error, hole *atomic.Pointer[jet.Damage]) bool {
+	var d *jet.Damage
+	if p != ignoreHole || !errors.As(damage, &d) {
+		return false
+	}
+	hole.Store(d)
+	return true
+}
+
+// journal weakens a journal; hole is what was overlooked in it.
+func (p plant) journal(e engine, site string, hole *atomic.Pointer[jet.Damage]) engine {
+	if p == forgetTxn || p == skipRecord || p == ignoreHole {
+		return &plantedJournal{engine: e, plant: p, site: site, hole: hole}
 	}
 	return e
 }
@@ -94,6 +106,7 @@ type plantedJournal struct {
 	engine
 	plant plant
 	site  string
+	hole  *atomic.Pointer[jet.Damage]
 }
 
 // Append implements journal.Journal.
@@ -118,7 +131,11 @@ const skipEvery = 50
 func (j *plantedJournal) Follow(ctx context.Context, p journal.Partition, after journal.Position, fn func(journal.Entry) error) error {
 	return j.engine.Follow(ctx, p, after, func(e journal.Entry) error {
 		rec, err := replica.DecodeRecord(e.Data)
-		if j.plant == skipRecord && err == nil && rec.Site != j.site && len(rec.Proposals) > 0 && e.Pos%skipEvery == 0 {
+		skip := j.plant == skipRecord && rec.Site != j.site && len(rec.Proposals) > 0 && e.Pos%skipEvery == 0
+		if d := j.hole.Load(); d != nil {
+			skip = skip || d.Partition == p && d.Pos == e.Pos
+		}
+		if skip && err == nil {
 			rec.Proposals = nil
 			e.Data = rec.Encode(nil)
 		}

@@ -81,13 +81,13 @@ func (s *Server) fail(err error) {
 // enter has this site let in by the others and starts its engine. It returns when records may be acknowledged.
 func (s *Server) enter(ctx context.Context, boot uint64, cfg jet.Config) (*jet.Journal, error) {
 	st := s.site
-	state, err := st.inspect(cfg)
+	state, damage, err := st.inspect(cfg)
 	defer st.checked.Close() //nolint:errcheck // it was only read
-	if s.plant == ignoreHole && state == cluster.Damaged {
-		state, cfg.Unchecked = cluster.Formed, true
-	}
 	if err != nil {
 		return nil, err
+	}
+	if s.plant.overlook(damage, &s.hole) {
+		state, cfg.Unchecked = cluster.Formed, true
 	}
 	if err := st.member.Admit(ctx, state); err != nil {
 		return nil, err
@@ -195,16 +195,16 @@ func held(ctx context.Context, j *jet.Journal, p journal.Partition, pos journal.
 }
 
 // inspect says what the journal's directory is.
-func (st *site) inspect(cfg jet.Config) (state cluster.State, err error) {
+func (st *site) inspect(cfg jet.Config) (state cluster.State, damage, err error) {
 	st.checked, err = jet.Check(cfg.Dir, cfg.Partitions)
 	switch {
 	case errors.Is(err, journal.ErrDamaged):
 		cfg.Log.Error("ALARM: the journal's files are damaged; they are put aside, and the other sites fill this one again", "err", err)
-		return cluster.Damaged, nil
+		return cluster.Damaged, err, nil
 	case err != nil:
-		return cluster.Unknown, err
+		return cluster.Unknown, nil, err
 	}
-	return map[jet.State]cluster.State{jet.Empty: cluster.Empty, jet.Forming: cluster.Forming, jet.Formed: cluster.Formed}[st.checked.State], nil
+	return map[jet.State]cluster.State{jet.Empty: cluster.Empty, jet.Forming: cluster.Forming, jet.Formed: cluster.Formed}[st.checked.State], nil, nil
 }
 
 // sites are the names of all sites.

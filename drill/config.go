@@ -40,8 +40,8 @@ type Config struct {
 	Interruption time.Duration `help:"Longest interruption of partitions that the lost site did not lead; longer is a violation. Default: measured only."`
 }
 
-// rollback is the plant that needs no help of the servers: all sites come back with an old copy of their data. With ignoreHole a server does
-// not look for damage.
+// rollback is the plant that needs no help of the servers: all sites come back with an old copy of their data. With ignoreHole a server
+// goes over what its journal has lost.
 const (
 	rollback   = "rollback"
 	ignoreHole = "ignore-hole"
@@ -77,7 +77,8 @@ func (c Config) resolve() (Config, error) {
 		setDefault(&c.Scenario, upgrading)
 	}
 	if c.Plant == ignoreHole {
-		setDefault(&c.Scenario, "flips") // what was damaged is not looked for: so there must be damage
+		setDefault(&c.Scenario, "flips")      // so that something is lost
+		setDefault(&c.Checkpoints, time.Hour) // so that rows are made of the journal, and nothing else
 	}
 	setDefault(&c.Scenario, "full")
 	setDefault(&c.Sites, 3)

@@ -223,6 +223,9 @@ func (f *Feed) filter(ctx context.Context, user id.UserID, s string) (*filter.Fi
 		}
 	}
 	parsed, err := filter.Parse(raw)
+	if err == nil && s[0] == '{' {
+		err = parsed.CheckIDs()
+	}
 	if err != nil {
 		return nil, err
 	}

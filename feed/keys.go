@@ -136,11 +136,15 @@ func (a *answer) moves(s *seat) {
 	}
 }
 
-// movesBetween notes who has come and gone in a room between two places.
+// movesBetween notes who has come and gone in a room between two places, and whether it was encrypted there.
 func (a *answer) movesBetween(v *room.View, after, upto room.Place) {
 	for _, m := range changes(v, after, upto) {
 		if u := memberOf(m); u != "" {
 			a.move(v.ID, u, roomstate.MembershipOf(m.Event))
+		} else if m.Type == event.TypeEncryption {
+			if _, was := v.StateRowAt(after, event.TypeEncryption, ""); !was {
+				a.closed = append(a.closed, v.ID)
+			}
 		}
 	}
 }
@@ -165,8 +169,12 @@ func (a *answer) devices() (changed, left map[id.UserID]bool) {
 			}
 		}
 	}
+	closed := slices.Clone(a.closed)
 	for _, s := range a.entered {
-		if v, ok := room.Open(a.view, s.Room); ok && encrypted(&v) {
+		closed = append(closed, s.Room)
+	}
+	for _, r := range closed {
+		if v, ok := room.Open(a.view, r); ok && encrypted(&v) {
 			for m := range v.Members() {
 				if m.Membership == roomstate.Join && m.Key != string(a.rq.User) {
 					changed[id.UserID(m.Key)] = true

@@ -20,6 +20,10 @@ func TestDeviceLists(t *testing.T) {
 	st.join("cat", secret)
 	since := map[string]string{"amy": st.token("amy"), "bob": st.token("bob")}
 	leave := func(name string, r id.RoomID) { st.must(st.rooms.Leave(ctx, by(name), r, "")) }
+	encrypt := func(content string) {
+		_, err := st.rooms.SendState(ctx, by("amy"), plain, "m.room.encryption", "", []byte(content))
+		st.must(err)
+	}
 	for _, c := range []struct {
 		what    string
 		do      func()
@@ -34,6 +38,12 @@ func TestDeviceLists(t *testing.T) {
 		{"another leaves", func() { leave("cat", secret) }, "amy", nil, []string{"@cat:h"}},
 		{"leaves", func() { leave("bob", secret) }, "amy", nil, []string{"@bob:h"}},
 		{"has left", func() {}, "bob", nil, []string{"@amy:h", "@cat:h"}},
+		{"comes to the open one", func() { st.join("cat", plain) }, "bob", nil, nil},
+		{"the open one is encrypted", func() { encrypt(`{"algorithm":"m.megolm.v1.aes-sha2"}`) }, "bob",
+			[]string{"@amy:h", "@cat:h"}, nil},
+		{"is encrypted still", func() {
+			encrypt(`{"algorithm":"m.megolm.v1.aes-sha2","rotation_period_msgs":9}`)
+		}, "bob", nil, nil},
 	} {
 		c.do()
 		res := st.sync(ctx, Request{User: user(c.who), Since: since[c.who]})

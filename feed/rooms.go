@@ -219,14 +219,15 @@ func (a *answer) unwanted(v *room.View) bool {
 }
 
 // left writes the rooms that the user has left since the token: what happened until then. From the beginning, and with the full
-// state, they are written only if the filter wants them.
+// state, they are written only if the filter wants them. Rooms that were forgotten are written once more to a client that has not heard
+// that they were left, against the letter of the specification: else the user's other devices would show them for ever.
 func (a *answer) left() {
 	for _, s := range a.seats {
-		if s.State != roomstate.Leave && s.State != roomstate.Ban || s.Forgotten || !a.filter.Room.Room(s.Room) {
+		if s.State != roomstate.Leave && s.State != roomstate.Ban || !a.filter.Room.Room(s.Room) {
 			continue
 		}
 		if a.since == nil {
-			if !a.filter.Room.IncludeLeave {
+			if !a.filter.Room.IncludeLeave || s.Forgotten {
 				continue
 			}
 		} else if !a.from(s.p).Before(s.Place) {
@@ -272,7 +273,7 @@ func (a *answer) leftRoom(v *room.View, s *seat) {
 	after := a.from(s.p)
 	a.to = a.viewer(v, s)
 	st := lastStay(v, a.rq.User, after, s.Place)
-	if !st.any { // an invitation that was refused or taken back, a ban: that is all there is to see
+	if !st.any || s.Forgotten { // an invitation that was refused or taken back, a ban: that is all there is to see
 		own, ok := v.At(s.Place)
 		if ok {
 			if a.rq.StateAfter {

@@ -185,8 +185,9 @@ type answer struct {
 	to      room.Viewer // for whom the events of the room are written that is being written
 	sent    *sending    // nil: members may be sent twice
 
-	prefers *prefs  // nil: not yet read
-	entered []*seat // rooms that the user has come into since the token
+	prefers *prefs      // nil: not yet read
+	entered []*seat     // rooms that the user has come into since the token
+	closed  []id.RoomID // rooms that have been encrypted since
 	moved   []member
 	data    map[id.RoomID][]account.Entry // what is new, by room; "" is the account
 	all     map[id.RoomID][]account.Entry // everything there is; nil until asked for

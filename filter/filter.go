@@ -66,12 +66,37 @@ func Parse(data []byte) (*Filter, error) {
 	if f.Format != "" && f.Format != "client" && f.Format != "federation" {
 		return nil, errs.New("filter.Parse", errs.Invalid, errs.BadJSON, "event_format is client or federation")
 	}
-	for _, part := range []*Events{&f.AccountData, &f.Presence, &f.Room.Timeline, &f.Room.State, &f.Room.Ephemeral, &f.Room.AccountData} {
+	for _, part := range f.parts() {
 		if err := part.check(); err != nil {
 			return nil, err
 		}
 	}
 	return f, nil
+}
+
+func (f *Filter) parts() []*Events {
+	return []*Events{&f.AccountData, &f.Presence, &f.Room.Timeline, &f.Room.State, &f.Room.Ephemeral, &f.Room.AccountData}
+}
+
+// CheckIDs says which of the users and rooms that a filter names cannot be one: a new filter must not name such, one that was kept may.
+// Errors are of kind Invalid.
+func (f *Filter) CheckIDs() error {
+	rooms, users := slices.Concat(f.Room.Rooms, f.Room.NotRooms), []id.UserID{}
+	for _, part := range f.parts() {
+		rooms = append(append(rooms, part.Rooms...), part.NotRooms...)
+		users = append(append(append(users, part.Senders...), part.NotSenders...), part.RelatedBySenders...)
+	}
+	for _, r := range rooms {
+		if _, err := id.ParseRoomID(string(r)); err != nil {
+			return errs.Wrap("filter.CheckIDs", err)
+		}
+	}
+	for _, u := range users {
+		if _, err := id.ParseUserID(string(u)); err != nil {
+			return errs.Wrap("filter.CheckIDs", err)
+		}
+	}
+	return nil
 }
 
 // ParseEvents reads a filter of one kind of events, as /messages takes it. Errors are of kind Invalid, and TooLarge.

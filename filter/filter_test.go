@@ -34,6 +34,27 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestCheckIDs(t *testing.T) {
+	for in, sound := range map[string]bool{
+		`{}`: true,
+		`{"room":{"rooms":["!a:h"],"timeline":{"senders":["@amy:h"],"not_rooms":["!b"]}},"presence":{"not_senders":["@bob:h"]}}`: true,
+		`{"room":{"rooms":["a"]}}`:                                false,
+		`{"room":{"not_rooms":["#a:h"]}}`:                         false,
+		`{"room":{"state":{"rooms":["a"]}}}`:                      false,
+		`{"room":{"timeline":{"senders":["amy"]}}}`:               false,
+		`{"account_data":{"not_senders":["!a:h"]}}`:               false,
+		`{"room":{"timeline":{"related_by_senders":["nobody"]}}}`: false,
+	} {
+		f, err := Parse([]byte(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.CheckIDs(); (err == nil) != sound || err != nil && !errs.Is(err, errs.Invalid) {
+			t.Errorf("%s: %v", in, err)
+		}
+	}
+}
+
 func TestTooLarge(t *testing.T) {
 	if _, err := Parse([]byte(`{"a":"` + strings.Repeat("x", maxSize) + `"}`)); !errs.Is(err, errs.TooLarge) {
 		t.Error(err)

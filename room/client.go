@@ -40,6 +40,7 @@ func (v *View) AppendClient(dst []byte, s Stored, to Viewer) []byte {
 	if s.Replaces != (Place{}) {
 		was := v.must(s.Replaces)
 		u = append(append(comma(u), `"prev_content":`...), was.Content...)
+		u = event.AppendString(append(u, `,"prev_sender":`...), was.Sender)
 		u = event.AppendString(append(u, `,"replaces_state":`...), was.ID)
 	}
 	if s.Redacted != (Place{}) {

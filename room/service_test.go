@@ -424,7 +424,7 @@ func TestAppendClient(t *testing.T) {
 		}
 	}
 	name, _ := v.StateEvent(event.TypeName, "")
-	if got := show(name, Viewer{Now: name.OriginServerTS}); got != `{"age":0,"prev_content":{"name":"one"}}` {
+	if got := show(name, Viewer{Now: name.OriginServerTS}); got != `{"age":0,"prev_content":{"name":"one"},"prev_sender":"@amy:h"}` {
 		t.Error(got)
 	}
 	_, err = st.Redact(t.Context(), amy, room, e, "r", "")

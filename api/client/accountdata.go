@@ -80,7 +80,11 @@ func (a Accounts) defineFilter(ctx context.Context, rq *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := filter.Parse(body); err != nil {
+	f, err := filter.Parse(body)
+	if err == nil {
+		err = f.CheckIDs()
+	}
+	if err != nil {
 		return nil, err
 	}
 	name, err := a.Service.DefineFilter(ctx, user, json.RawMessage(body))

@@ -213,11 +213,11 @@ func (s *syncing) take(t span, got *SyncRoom, state map[Key]*Event) error {
 }
 
 // left checks a room that the user has left, or was banned from: sent when that has happened since the token or, from the beginning,
-// if the filter wants it. Whoever was never in the room hears of their own membership alone. A room that the client knows nothing of
-// need not be told of.
+// if the filter wants it. Whoever was never in the room, or has forgotten it, hears of their own membership alone. A room that the client
+// knows nothing of need not be told of.
 func (s *syncing) left(r *Room, got *SyncRoom) error {
 	own := r.Member(len(r.Events), s.to.User)
-	fresh := s.q.Since == nil && s.q.Filter.Room.IncludeLeave || s.q.Since != nil && own.At > s.q.Since.At
+	fresh := s.q.Since == nil && s.q.Filter.Room.IncludeLeave && !r.Forgotten[s.to.User] || s.q.Since != nil && own.At > s.q.Since.At
 	since := s.since(r)
 	before := ""
 	if e := r.Member(since, s.to.User); e != nil {
@@ -227,18 +227,18 @@ func (s *syncing) left(r *Room, got *SyncRoom) error {
 	switch {
 	case got == nil:
 		wanted := s.q.Since == nil || before == "join" || before == "invite" || before == "knock"
-		if fresh && wanted && !r.Forgotten[s.to.User] {
+		if fresh && wanted {
 			return fmt.Errorf("the room that the user has left is missing")
 		}
 		return nil
-	case !fresh || r.Forgotten[s.to.User]:
-		return fmt.Errorf("a room that was left long ago, or is forgotten")
+	case !fresh:
+		return fmt.Errorf("a room that was left long ago, or was forgotten before")
 	}
 	t := span{r: r, since: since, end: left + 1, full: before != "join", known: before == "join"}
 	if last := r.indexOf(own); last != left {
 		t.own = last
 	}
-	if left < since { // not in the room since the token: only the membership itself
+	if left < since || r.Forgotten[s.to.User] { // not in the room since the token: only the membership itself
 		f := &s.q.Filter.Room.Timeline
 		if n := len(got.Timeline.Events); n > min(1, f.limit(1)) || n == 1 && !f.passes(own) || n == 1 && s.w.Same(own, &got.Timeline.Events[0], s.to) != nil {
 			return fmt.Errorf("something else than the user's membership, or unwanted: %s", JSON(got.Timeline))

@@ -129,10 +129,23 @@ func scanPartition(dir string, p journal.Partition, m *marks, buf []byte) (exten
 	return extent{first: s.first, last: s.last, bytes: s.bytes}, buf, nil
 }
 
-// damaged is ErrDamaged with what a person needs to know; remedy adds what to do.
+// Damage is an ErrDamaged that says where the damage begins, and what a person needs to know of it; remedy adds what to do.
+type Damage struct {
+	Partition journal.Partition
+	Pos       journal.Position
+	What      string
+}
+
+// Error implements error.
+func (d *Damage) Error() string {
+	return fmt.Sprintf("%v: partition %d at position %d: %s; the files were left as they are", journal.ErrDamaged, d.Partition, d.Pos, d.What)
+}
+
+// Unwrap returns journal.ErrDamaged.
+func (d *Damage) Unwrap() error { return journal.ErrDamaged }
+
 func damaged(p journal.Partition, pos journal.Position, format string, args ...any) error {
-	return fmt.Errorf("%w: partition %d at position %d: %s; the files were left as they are",
-		journal.ErrDamaged, p, pos, fmt.Sprintf(format, args...))
+	return &Damage{Partition: p, Pos: pos, What: fmt.Sprintf(format, args...)}
 }
 
 // remedy adds to ErrDamaged what a person is to do.
