@@ -93,7 +93,7 @@ sim: ## one site, and three or five, that crash, lag and are cut off, and the cl
 
 .PHONY: model
 model: ## 50 users' random traffic of MESSAGES (50000) messages, compared with the specification written down plainly
-	BONGSU_MODEL_MESSAGES=$(MESSAGES) $(GO) test $(TEST) -count=1 -timeout 1h -run TestModel ./harness/model
+	BONGSU_MODEL_MESSAGES=$(MESSAGES) $(GO) test $(TEST) -v -count=1 -timeout 1h -run TestModel ./harness/model
 
 .PHONY: drill
 drill: build ## burn BURNS (50) sites in a row, then every other fault with SEEDS (10) seeds; some as root only; results in out/drill

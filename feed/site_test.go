@@ -30,36 +30,19 @@ type site struct {
 	keys     *keys.Keys
 	typing   *ephemeral.Typing
 	presence *ephemeral.Presence // nil: there is none
-	sink     *early
+	sink     *sink
 }
 
-// early keeps the commits that come before there is a feed to take them.
-type early struct {
-	mu      sync.Mutex
-	commits []replica.Commit
-	feed    *Feed
-	hold    sync.RWMutex // locked by a test that wants to see what happens between a commit and its notes
+// sink tells the feed of commits.
+type sink struct {
+	replicatest.Sink
+	hold sync.RWMutex // locked by a test that wants to see what happens between a commit and its notes
 }
 
-func (e *early) committed(c replica.Commit) {
-	e.hold.RLock()
-	defer e.hold.RUnlock()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.feed == nil {
-		e.commits = append(e.commits, c)
-		return
-	}
-	e.feed.Committed(c)
-}
-
-func (e *early) start(f *Feed) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, c := range e.commits {
-		f.Committed(c)
-	}
-	e.feed = f
+func (s *sink) committed(c replica.Commit) {
+	s.hold.RLock()
+	defer s.hold.RUnlock()
+	s.Committed(c)
 }
 
 func newSite(t testing.TB) *site {
@@ -70,9 +53,8 @@ func newSite(t testing.TB) *site {
 // makeSite makes a site with presence, or without.
 func makeSite(t testing.TB, presence *ephemeral.Presence) *site {
 	t.Helper()
-	e := &early{}
-	st := &site{t: t, sink: e, presence: presence}
-	st.r = replicatest.New(t, replicatest.Options{Sink: e.committed, Rules: sinceRules,
+	st := &site{t: t, sink: &sink{}, presence: presence}
+	st.r = replicatest.New(t, replicatest.Options{Sink: st.sink.committed, Rules: sinceRules,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	st.typing = ephemeral.New(ephemeral.Config{Changed: func(r id.RoomID) { st.Feed.TypingChanged(r) }})
 	st.keys = keys.New(keys.Config{Replica: st.r, Server: "h", Devices: func(r kv.Reader, u id.UserID) []keys.Device {
@@ -83,7 +65,7 @@ func makeSite(t testing.TB, presence *ephemeral.Presence) *site {
 		return out
 	}})
 	st.Feed = st.newFeed(1)
-	e.start(st.Feed)
+	st.sink.Tell(st.Feed.Committed)
 	st.rooms = room.New(room.Config{Replica: st.r, Server: "h", ReceiptDelay: time.Millisecond, MayInvite: account.MayInvite,
 		Profile: func(_ kv.Reader, u id.UserID) (room.Profile, bool) { return room.Profile{}, u.Server() == "h" }})
 	st.accounts = account.New(account.Config{Replica: st.r, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1})})

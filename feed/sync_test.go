@@ -31,7 +31,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := &player{site: newSite(t), rooms: map[string]id.RoomID{}, last: map[id.RoomID]id.EventID{}, tokens: map[string][]string{}}
+			p := &player{site: newSite(t), rooms: map[string]id.RoomID{}, last: map[id.RoomID]id.EventID{}, tokens: map[string]string{}, asked: map[string]string{}}
 			var out strings.Builder
 			for i, block := range strings.Split(strings.TrimSpace(string(data)), "\n\n") {
 				if i > 0 {
@@ -56,7 +56,8 @@ type player struct {
 	*site
 	rooms  map[string]id.RoomID
 	last   map[id.RoomID]id.EventID
-	tokens map[string][]string // next_batch of each answer, by user
+	tokens map[string]string // next_batch of the last answer, by user
+	asked  map[string]string // since of the last request
 	users  []string
 }
 
@@ -151,21 +152,14 @@ func (p *player) step(w []string) string {
 // look syncs as a user from where they are: "initial" begins anew, "again" repeats the last request, "full" wants the full state,
 // "other" is another device, "elsewhere" another site, "after" asks for the state at the timeline's end; what begins with "{" is the filter.
 func (p *player) look(who string, opts []string) string {
-	rq := Request{User: user(who), Device: id.DeviceID(who)}
-	tokens, feed := p.tokens[who], p.Feed
-	if n := len(tokens); n > 0 {
-		rq.Since = tokens[n-1]
-	}
+	rq := Request{User: user(who), Device: id.DeviceID(who), Since: p.tokens[who]}
+	feed := p.Feed
 	for _, o := range opts {
 		switch {
 		case o == "initial":
 			rq.Since = ""
 		case o == "again":
-			if n := len(tokens); n > 1 {
-				rq.Since = tokens[n-2]
-			} else {
-				rq.Since = ""
-			}
+			rq.Since = p.asked[who]
 		case o == "full":
 			rq.FullState = true
 		case o == "other":
@@ -183,7 +177,7 @@ func (p *player) look(who string, opts []string) string {
 	out, err := feed.Sync(context.Background(), rq)
 	p.must(err)
 	res := p.parse(out)
-	p.tokens[who] = append(tokens, res.NextBatch)
+	p.tokens[who], p.asked[who] = res.NextBatch, rq.Since
 	return p.describe(who, res)
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"bongsu/account"
 	"bongsu/auth"
+	"bongsu/ephemeral"
+	"bongsu/feed"
 	"bongsu/id"
 	"bongsu/kv"
 	"bongsu/replica"
@@ -19,7 +21,7 @@ import (
 	"bongsu/room"
 )
 
-// roomSite is the API with rooms over a real replica; amy, bob, cat and dan are logged in.
+// roomSite is the API with rooms and /sync over a real replica; amy, bob, cat and dan are logged in.
 type roomSite struct {
 	*testAPI
 	rooms    *room.Service
@@ -29,17 +31,26 @@ type roomSite struct {
 
 func newRoomSite(t testing.TB) *roomSite {
 	t.Helper()
-	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{room.Machine(), account.Machine()}})
+	var sink replicatest.Sink
+	r := replicatest.New(t, replicatest.Options{Rules: 3, Machines: []replica.Machine{room.Machine(), account.Machine()}, Sink: sink.Committed})
 	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Millisecond, MayInvite: account.MayInvite,
 		Profile: func(_ kv.Reader, u id.UserID) (room.Profile, bool) {
 			return room.Profile{DisplayName: u.Localpart()}, !strings.HasPrefix(string(u), "@nobody")
 		}})
-	t.Cleanup(rooms.Close)
+	var f *feed.Feed
+	typing := ephemeral.New(ephemeral.Config{Changed: func(in id.RoomID) { f.TypingChanged(in) }})
+	f = feed.New(feed.Config{Replica: r, Typing: typing, Site: "site", Boot: 1})
+	sink.Tell(f.Committed)
+	t.Cleanup(func() {
+		rooms.Close()
+		f.Close()
+		typing.Close()
+	})
 	accounts := account.New(account.Config{Replica: r, Server: "h", Passwords: auth.NewPasswords(auth.Config{Memory: 8, Passes: 1})})
 	if _, err := accounts.AddUser(t.Context(), "amy", "a long password", false); err != nil {
 		t.Fatal(err)
 	}
-	routes := Rooms{Rooms: rooms, Account: accounts}.Routes()
+	routes := slices.Concat(Rooms{Rooms: rooms, Account: accounts, SyncPlace: f.Place}.Routes(), Sync{Feed: f, Typing: typing, Rows: r.Rows()}.Routes())
 	s := &roomSite{testAPI: newTestAPI(t, func(c *Config) {
 		c.Fresh = r
 		tokens := map[string]Session{}

@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,8 +96,24 @@ func TestLazyMembersOfThen(t *testing.T) {
 			t.Errorf("%s: %s", call, got)
 		}
 	}
+	// Of the state around an event, members alone are left out.
+	all := s.get(t, "amy", "GET rooms/$1/context/$2?limit=0&filter="+url.QueryEscape(`{"lazy_load_members":true}`), "", in, said1)
+	if got := strings.Fields(said(all["state"])); !slices.Equal(slices.Sorted(slices.Values(got)),
+		[]string{"create", "guest_access", "history_visibility", "join_rules", "member", "power_levels"}) {
+		t.Errorf("state %q", got)
+	}
+	// Who has left is shown the others as they were until then.
+	s.get(t, "amy", "PUT rooms/$1/state/m.room.member/@amy:h", `{"membership":"join","displayname":"later"}`, in)
+	page := s.get(t, "bob", "GET rooms/$1/messages?dir=b&limit=100&filter="+url.QueryEscape(`{"lazy_load_members":true}`), "", in)
+	names := map[any]any{}
+	for _, ev := range page["state"].([]any) { //nolint:errcheck // or the test panics
+		names[dig(ev, "state_key")] = dig(ev, "content", "displayname")
+	}
+	if names["@amy:h"] != "amy" {
+		t.Errorf("amy is shown as %v", names["@amy:h"])
+	}
 	// A filter of types holds for the state around an event, too.
-	page := s.get(t, "amy", "GET rooms/$1/context/$2?filter="+url.QueryEscape(`{"types":["m.room.create"]}`), "", in, said1)
+	page = s.get(t, "amy", "GET rooms/$1/context/$2?filter="+url.QueryEscape(`{"types":["m.room.create"]}`), "", in, said1)
 	if got := said(page["state"]); got != "create" || said(page["events_before"]) != "create" {
 		t.Errorf("state %q", got)
 	}

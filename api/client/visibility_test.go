@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -66,12 +67,14 @@ func TestHistoryVisibility(t *testing.T) {
 					in := s.create(t, "amy", `{"initial_state":[{"type":"m.room.join_rules","content":{"join_rule":"knock"}},`+
 						`{"type":"m.room.history_visibility","content":{"history_visibility":"`+visibility+`"}}]}`)
 					s.move(t, in, "", then)
+					since := s.get(t, "bob", "GET sync", "")["next_batch"].(string) //nolint:errcheck // or the test panics
 					root := s.say(t, "amy", in, "1", "root")
 					reply := s.relate(t, "amy", in, "m.thread", root, "reply", "")
 					s.move(t, in, then, now)
 					sees := visibility == "world_readable" || then == "join" || visibility == "invited" && then == "invite" ||
 						visibility != "invited" && visibility != "joined" && then != "join" && now == "join"
 					s.checkSees(t, in, root, reply, sees)
+					s.checkSync(t, in, since, then, now, sees)
 					was := then == "join" || now == "join"
 					s.checkState(t, in, now == "join" || visibility == "world_readable" || was && (now == "leave" || now == "ban"))
 				})
@@ -112,6 +115,79 @@ func (s *roomSite) checkSees(t *testing.T, in, root, reply string, sees bool) {
 	has("GET rooms/$1/context/$2?limit=2")
 	if last, shown := s.lastShown(t, in), s.as(t, "bob", "GET v1/rooms/$1/timestamp_to_event?dir=b&ts=9007199254740991", "", in); last != idOf(t, shown) {
 		t.Errorf("the last event is %s by time and %s by pages", idOf(t, shown), last)
+	}
+}
+
+// checkSync checks what /sync tells bob of a room, with a token from before the thread or without one. Who is in the room is shown what
+// may be seen, who was in it what there was until then, and everybody else no more than what became of them, even if the world may read it.
+func (s *roomSite) checkSync(t *testing.T, in, since, then, now string, sees bool) {
+	t.Helper()
+	s.say(t, "amy", in, "2", "afterwards")
+	section, shown := now, ""
+	switch {
+	case now == "join" && sees:
+		shown = "root reply afterwards"
+	case now == "join":
+		shown = "afterwards"
+	case now == "leave" || now == "ban":
+		section = "leave"
+		if then == "join" {
+			shown = "root reply"
+		}
+	}
+	for _, c := range []struct {
+		query, filter string
+		told          bool
+	}{
+		{"", "", now != "" && section != "leave"},
+		{"", `"include_leave":true,`, now != ""},
+		{"&since=" + since, "", now == "join" || now != then},
+		{"&since=" + since, `"include_leave":true,`, now == "join" || now != then},
+		{"&use_state_after=true&since=" + since, "", now == "join" || now != then},
+	} {
+		call := "GET sync?filter=" + url.QueryEscape(`{"room":{"rooms":["`+in+`"],`+c.filter+`"timeline":{"limit":100}}}`) + c.query
+		w := s.as(t, "bob", call, "")
+		var out map[string]any
+		decode(t, w, &out)
+		if strings.Contains(w.Body.String(), "afterwards") != (c.told && now == "join") {
+			t.Errorf("%s: what came later is shown, or not: %.2000s", call, w.Body)
+		}
+		for _, name := range []string{"join", "invite", "knock", "leave"} {
+			told := dig(out, "rooms", name, in)
+			if (told != nil) != (c.told && name == section) {
+				t.Errorf("%s: told in section %s: %v", call, name, told != nil)
+			}
+			if told == nil {
+				continue
+			}
+			timeline := dig(told, "timeline")
+			if (timeline != nil) != (name == "join" || name == "leave") {
+				t.Errorf("%s: a timeline in section %s: %v", call, name, timeline)
+			} else if timeline != nil {
+				s.checkTimeline(t, in, timeline, shown, now == "join" && !sees, then == "join" || now == "join")
+			}
+		}
+	}
+}
+
+// checkTimeline checks what is said in a timeline, and whether something is held back. Of a room that bob was in, each of its events can
+// be had alone as well.
+func (s *roomSite) checkTimeline(t *testing.T, in string, timeline any, want string, limited, alone bool) {
+	t.Helper()
+	var bodies []string
+	for _, ev := range dig(timeline, "events").([]any) { //nolint:errcheck // or the test panics
+		if body, ok := dig(ev, "content", "body").(string); ok {
+			bodies = append(bodies, body)
+		}
+		if alone {
+			expect(t, s.as(t, "bob", "GET rooms/$1/event/$2", "", in, dig(ev, "event_id").(string)), 200, "") //nolint:errcheck // as above
+		}
+	}
+	if got := strings.Join(bodies, " "); got != want {
+		t.Errorf("%q is shown, want %q", got, want)
+	}
+	if limited && dig(timeline, "limited") != true {
+		t.Error("the timeline is not limited, and something is held back")
 	}
 }
 

@@ -72,20 +72,44 @@ func traffic(t *testing.T, s setting, messages int) {
 	x := newRun(t, s)
 	began := time.Now()
 	var steps []int
-	for step := 0; x.sent < messages; step++ {
-		if step > 100*messages {
-			t.Fatalf("only %d messages in %d steps", x.sent, step)
-		}
+	take := func(step int) (good bool) {
 		steps = append(steps, step)
 		wrong := x.do(step)
 		if wrong == "" {
-			continue
+			return true
 		}
 		t.Errorf("BONGSU_SEED=%d: %s\n%s", s.seed, wrong, x.trace[len(x.trace)-1])
 		if wrong, x = shrink(t, s, steps, 2*time.Minute); wrong != "" {
 			t.Errorf("with fewer steps: %s\n%s\n%.4000s", wrong, strings.Join(x.trace[max(0, len(x.trace)-100):], "\n"), x.last.body)
 		}
-		return
+		return false
 	}
-	t.Logf("%d messages, %d steps, %d events and more in %d rooms, %v: %v", x.sent, len(steps), x.w.Moment, len(x.w.Rooms), time.Since(began), x.counts)
+	tell := func() { t.Logf("%d messages after %v: %v", x.sent, time.Since(began).Round(time.Second), x.w.Compared) }
+	const progress = 1000 // messages
+	for step, next := 0, progress; x.sent < messages; step++ {
+		if step > 100*messages {
+			t.Fatalf("only %d messages in %d steps", x.sent, step)
+		}
+		if !take(step) {
+			return
+		}
+		if x.sent == next {
+			tell()
+			next += progress
+		}
+	}
+	for i := range x.users {
+		if !take(-1 - i) {
+			return
+		}
+		if messages > progress && i%10 == 9 {
+			tell()
+		}
+	}
+	events, longest := 0, 0
+	for _, r := range x.w.Rooms {
+		events, longest = events+len(r.Events), max(longest, len(r.Events))
+	}
+	t.Logf("%d messages of %d users, %d steps, %d events in %d rooms, the longest with %d; compared in %v: %v\nwhat users did: %v", x.sent, len(x.users),
+		len(steps), events, len(x.w.Rooms), longest, time.Since(began).Round(time.Second), x.w.Compared, x.counts)
 }

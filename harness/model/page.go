@@ -43,15 +43,16 @@ func (w *World) CheckPage(r *Room, to Viewer, q PageQuery, p *Page) (end Gap, er
 	if err == nil && q.Filter.Lazy {
 		err = w.pageMembers(r, to, p)
 	}
+	w.Compared.Pages++
 	return end, err
 }
 
-// walk are the events from a gap on that may be seen and pass the filter.
-func (r *Room) walk(user string, f *Events, gap int, back bool, bound *int) []int {
-	visible := r.Visible(user)
+// walk are the events from a gap on that may be seen, are for the user and pass the filter.
+func (w *World) walk(r *Room, user string, f *Events, gap int, back bool, bound *int) []int {
+	visible, hears := r.Visible(user), w.hears(user)
 	var out []int
 	take := func(i int) {
-		if visible[i] && f.passes(r.Events[i]) {
+		if e := r.Events[i]; visible[i] && hears(e) && f.passes(e) {
 			out = append(out, i)
 		}
 	}
@@ -68,7 +69,7 @@ func (r *Room) walk(user string, f *Events, gap int, back bool, bound *int) []in
 }
 
 func (w *World) checkPage(r *Room, to Viewer, q PageQuery, gap int, p *Page) (end Gap, err error) {
-	want := r.walk(to.User, &q.Filter, gap, q.Back, q.To)
+	want := w.walk(r, to.User, &q.Filter, gap, q.Back, q.To)
 	n := len(p.Chunk)
 	switch {
 	case n > q.Limit:
@@ -178,7 +179,7 @@ func (w *World) CheckAround(r *Room, to Viewer, i, limit int, f Events, a *Aroun
 	}
 	last := i
 	side := func(seen []Seen, back bool, gap int) (Gap, error) {
-		want := r.walk(to.User, &f, gap, back, nil)
+		want := w.walk(r, to.User, &f, gap, back, nil)
 		enough := min(len(want), limit/2)
 		if !f.all() && len(r.Events) > mostLooked {
 			enough = 0
@@ -200,6 +201,7 @@ func (w *World) CheckAround(r *Room, to Viewer, i, limit int, f Events, a *Aroun
 	if end, err = side(a.After, false, i+1); err != nil {
 		return start, end, err
 	}
+	w.Compared.Contexts++
 	return start, end, w.aroundState(r, to, last, f, a)
 }
 

@@ -62,6 +62,11 @@ func (x *run) sync(u *user, _ *model.Room) {
 			q.Filter = q.Since.Filter
 		}
 	}
+	x.syncWith(u, q)
+}
+
+// syncWith makes one request of /sync and compares the answer.
+func (x *run) syncWith(u *user, q model.SyncQuery) {
 	name := model.JSON(q.Filter)
 	if x.chance(8) {
 		name = read[struct {
@@ -117,38 +122,50 @@ func (x *run) messages(u *user, r *model.Room) {
 	}
 	q := model.PageQuery{Back: !x.chance(3), Limit: 1 + x.dice.IntN(20), Filter: x.someEvents(false)}
 	q.Filter.Lazy = x.chance(3)
+	from, gap := x.from(u, r)
+	q.From = gap
+	to := ""
+	if n := len(u.tokens); n > 0 && x.chance(6) {
+		t := pick(x.dice, u.tokens)
+		to, q.To = t.Text, ptr(r.Before(t.At))
+	}
+	if end, gap, ok := x.page(u, r, q, from, to); ok {
+		u.keep(page{r.ID, end, gap})
+	}
+}
+
+// page makes one request of /messages and compares the answer. It returns the token to go on from; ok is false if there is none.
+func (x *run) page(u *user, r *model.Room, q model.PageQuery, from, to string) (next string, at model.Gap, ok bool) {
 	ask := map[string]string{"dir": "f", "limit": strconv.Itoa(q.Limit), "filter": model.JSON(q.Filter)}
 	if q.Back {
 		ask["dir"] = "b"
 	}
-	from, gap := x.from(u, r)
-	q.From = gap
 	switch {
 	case from != "":
 		ask["from"] = from
 	case q.Back:
 		q.From = model.Gap{Lo: len(r.Events), Hi: len(r.Events)}
 	}
-	if n := len(u.tokens); n > 0 && x.chance(6) {
-		to := pick(x.dice, u.tokens)
-		ask["to"], q.To = to.Text, ptr(r.Before(to.At))
+	if to != "" {
+		ask["to"] = to
 	}
 	a := x.call(u, "GET", path("rooms", r.ID, "messages")+query(ask), nil)
 	if !slices.Contains(r.Visible(u.id), true) {
 		if a.status != 200 {
 			refused(a, 403, forbidden, "nothing in the room may be seen")
-			return
+			return "", at, false
 		}
 	}
 	p := read[model.Page](a)
-	end, err := x.w.CheckPage(r, u.viewer(), q, p)
+	at, err := x.w.CheckPage(r, u.viewer(), q, p)
 	must(err)
 	if from != "" && p.Start != from {
 		fail("the page starts at %q, not at %q", p.Start, from)
 	}
-	if p.End != nil {
-		u.keep(page{r.ID, *p.End, end})
+	if p.End == nil {
+		return "", at, false
 	}
+	return *p.End, at, true
 }
 
 // sight asks whether the user may read the state; where the specification leaves that open, the answer decides.

@@ -241,11 +241,27 @@ type Datum struct {
 	At               int
 }
 
+// Tally counts what has been compared.
+type Tally struct {
+	Syncs    int // answers of /sync
+	Rooms    int // in them
+	Pages    int // of /messages
+	Contexts int
+	States   int // of /state, and lists of members
+	Events   int // in all these, and alone
+}
+
+func (t Tally) String() string {
+	return fmt.Sprintf("%d syncs with %d rooms, %d pages of messages, %d contexts, %d states; %d events in all",
+		t.Syncs, t.Rooms, t.Pages, t.Contexts, t.States, t.Events)
+}
+
 // World is all there is.
 type World struct {
-	Moment int // counts what happens
-	Rooms  []*Room
-	Data   []*Datum
+	Moment   int // counts what happens
+	Rooms    []*Room
+	Data     []*Datum
+	Compared Tally
 
 	byID    map[string]*Event
 	learned []*Event // whose ids were first seen in an answer, in that order
@@ -271,11 +287,34 @@ func (w *World) Room(id string) *Room {
 	return w.Rooms[i]
 }
 
-// SetData stores a piece of account data.
+// SetData stores a piece of account data. What is set to what it is already need not be told again.
 func (w *World) SetData(user, room, typ string, c Content) {
+	of := func(d *Datum) bool { return d.User == user && d.Room == room && d.Type == typ }
+	if i := slices.IndexFunc(w.Data, of); i >= 0 && equal(w.Data[i].Content, c) {
+		return
+	}
 	w.Moment++
-	w.Data = slices.DeleteFunc(w.Data, func(d *Datum) bool { return d.User == user && d.Room == room && d.Type == typ })
+	w.Data = slices.DeleteFunc(w.Data, of)
 	w.Data = append(w.Data, &Datum{user, room, typ, c, w.Moment})
+}
+
+// ignored is the user's list of those they want to hear no more, and when it was set; nil if it never was. Nobody can ignore themselves.
+//
+// Source: client-server API, "Ignoring users".
+func (w *World) ignored(user string) (list Content, at int) {
+	for _, d := range w.Data {
+		if d.User == user && d.Room == "" && d.Type == "m.ignored_user_list" {
+			list, _ := d.Content["ignored_users"].(Content)
+			return without(list, user), d.At
+		}
+	}
+	return nil, 0
+}
+
+// hears returns what says whether an event is for the user: all state, and of the rest what comes from nobody ignored.
+func (w *World) hears(user string) func(*Event) bool {
+	ignored, _ := w.ignored(user)
+	return func(e *Event) bool { return e.StateKey != nil || ignored[e.Sender] == nil }
 }
 
 // Read moves a receipt forward; one that would go back or stand still changes nothing.

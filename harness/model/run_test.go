@@ -112,14 +112,18 @@ func newRun(t testing.TB, s setting) *run {
 	return x
 }
 
-// do takes a step; what is wrong with it comes back.
+// do takes a step; what is wrong with it comes back. A step below zero, -1 for the first user and so on, is a last look.
 func (x *run) do(step int) (wrong string) {
 	defer func() {
 		if f, ok := recover().(failure); ok {
 			wrong = fmt.Sprintf("step %d: %s", step, string(f))
 		}
 	}()
-	x.step, x.dice = step, rand.New(rand.NewPCG(x.seed, uint64(step)))
+	x.step, x.dice = step, rand.New(rand.NewPCG(x.seed, uint64(step))) //nolint:gosec // any number will do
+	if step < 0 {
+		x.look(x.users[-1-step])
+		return ""
+	}
 	x.act(pick(x.dice, x.users))
 	return ""
 }

@@ -36,6 +36,7 @@ func (w *World) Same(e *Event, s *Seen, to Viewer) error {
 		if err := w.learn(e, s); err != nil {
 			return err
 		}
+		w.Compared.Events++
 		return w.same(e, s, to)
 	})
 }
@@ -88,16 +89,16 @@ func (w *World) learn(e *Event, s *Seen) error {
 	return nil
 }
 
-// try does a comparison, and forgets what ids it has taught if it fails: there may be another way to read the answer.
+// try does a comparison, and forgets it and what ids it has taught if it fails: there may be another way to read the answer.
 func (w *World) try(compare func() error) error {
-	mark := len(w.learned)
+	mark, compared := len(w.learned), w.Compared
 	err := compare()
 	if err != nil {
 		for _, e := range w.learned[mark:] {
 			delete(w.byID, e.ID)
 			e.ID = ""
 		}
-		w.learned = w.learned[:mark]
+		w.learned, w.Compared = w.learned[:mark], compared
 	}
 	return err
 }
@@ -170,5 +171,6 @@ func (w *World) All(state map[Key]*Event, seen []Seen, to Viewer) error {
 			return fmt.Errorf("the state lacks %v", e)
 		}
 	}
+	w.Compared.States++
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,32 +25,8 @@ import (
 
 // site is the server in one process: the API over the real domains, with the journal in memory.
 type site struct {
-	mu       sync.Mutex
-	early    []replica.Commit // that came before there was somebody to tell
 	feed     *feed.Feed
 	sessions *account.Sessions
-}
-
-func (s *site) committed(c replica.Commit) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.feed == nil {
-		s.early = append(s.early, c)
-		return
-	}
-	s.sessions.Committed(c)
-	s.feed.Committed(c)
-}
-
-// listen tells the feed of commits.
-func (s *site) listen(f *feed.Feed) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.feed = f
-	for _, c := range s.early {
-		s.sessions.Committed(c)
-		f.Committed(c)
-	}
 }
 
 // rules are the rules that the site knows.
@@ -59,8 +34,8 @@ const rules = 3
 
 func newSite(t testing.TB) http.Handler {
 	t.Helper()
-	s := &site{}
-	r := replicatest.New(t, replicatest.Options{Rules: rules, Sink: s.committed,
+	s, sink := &site{}, &replicatest.Sink{}
+	r := replicatest.New(t, replicatest.Options{Rules: rules, Sink: sink.Committed,
 		Machines: []replica.Machine{account.Machine(), room.Machine(), keys.Machine()}})
 	typing := ephemeral.New(ephemeral.Config{Changed: func(r id.RoomID) { s.feed.TypingChanged(r) }})
 	rooms := room.New(room.Config{Replica: r, Server: "h", ReceiptDelay: time.Microsecond, MayInvite: account.MayInvite,
@@ -77,7 +52,11 @@ func newSite(t testing.TB) http.Handler {
 			}
 		}})
 	s.sessions = account.NewSessions(accounts)
-	s.listen(feed.New(feed.Config{Replica: r, Typing: typing, Site: "site", Boot: 1}))
+	s.feed = feed.New(feed.Config{Replica: r, Typing: typing, Site: "site", Boot: 1})
+	sink.Tell(func(c replica.Commit) {
+		s.sessions.Committed(c)
+		s.feed.Committed(c)
+	})
 	devices := keys.New(keys.Config{Replica: r, Server: "h", Devices: func(kv.Reader, id.UserID) []keys.Device { return nil }})
 	t.Cleanup(func() {
 		rooms.Close()

@@ -21,7 +21,7 @@ type span struct {
 
 // span checks the timeline and the state of a room.
 //
-// A timeline is what comes last of the events that the user may see and the filter lets through. If it is not limited, nothing since
+// A timeline is what comes last of the events that the user may see, that are for them and that the filter lets through. If it is not limited, nothing since
 // the token is missing. Whether it is limited is left to the server where it holds something back: by the limit, by sight, or
 // because the user has come into the room since. State is what the state was where the timeline starts: all of it, or what has
 // changed since the token.
@@ -29,7 +29,7 @@ type span struct {
 // Source: client-server API, sync, "Syncing" and "Lazy-loading room members".
 func (s *syncing) span(t span, got *SyncRoom) error {
 	f := &s.q.Filter.Room.Timeline
-	visible := t.r.Visible(s.to.User)
+	visible, hears := t.r.Visible(s.to.User), s.w.hears(s.to.User)
 	first := t.since
 	if !t.known {
 		first = 0
@@ -37,8 +37,10 @@ func (s *syncing) span(t span, got *SyncRoom) error {
 	var want []int
 	hidden := false
 	for i := first; i < t.end; i++ {
-		hidden = hidden || !visible[i]
-		if visible[i] && f.passes(t.r.Events[i]) {
+		e := t.r.Events[i]
+		if !visible[i] || !hears(e) {
+			hidden = true
+		} else if f.passes(e) {
 			want = append(want, i)
 		}
 	}

@@ -90,12 +90,14 @@ func (w *World) CheckSync(to Viewer, q SyncQuery, got *Sync) (Token, map[string]
 				return s.next, nil, fmt.Errorf("there is no room %s", id)
 			}
 		}
+		w.Compared.Rooms += len(section)
 	}
 	for _, r := range w.Rooms {
 		if err := s.room(r); err != nil {
 			return s.next, nil, fmt.Errorf("room %s: %w", r.ID, err)
 		}
 	}
+	w.Compared.Syncs++
 	return s.next, s.gaps, s.accountData("", got.AccountData.Events, q.Since == nil)
 }
 
@@ -159,14 +161,14 @@ func (s *syncing) joined(r *Room, got *SyncRoom) error {
 
 // nothingNew checks that there is no reason to tell of a room.
 func (s *syncing) nothingNew(r *Room, since int, full bool) error {
-	f := &s.q.Filter.Room
+	f, hears := &s.q.Filter.Room, s.w.hears(s.to.User)
 	if full {
 		return fmt.Errorf("the room is missing")
 	}
 	for _, e := range r.Events[since:] {
 		k, state := e.Key()
 		lazy := f.State.Lazy && k.Type == "m.room.member"
-		if f.Timeline.passes(e) || s.q.After && state && !lazy && f.State.passes(e) {
+		if hears(e) && f.Timeline.passes(e) || s.q.After && state && !lazy && f.State.passes(e) {
 			return fmt.Errorf("the room is missing, with %v", e)
 		}
 	}
@@ -204,20 +206,24 @@ func (s *syncing) summary(r *Room, got *SyncRoom) error {
 	return nil
 }
 
-// stripped checks a room that the user is invited to, or has knocked at: sent when that is new. It shows the user's membership, and
-// of the rest only what is or was so.
+// stripped checks a room that the user is invited to, or has knocked at: sent when that is new, and not if somebody invites whom the user
+// ignores. When the user's mind about that changes, invitations may be told again. It shows the user's membership, and of the rest only
+// what is or was so.
 //
-// Source: client-server API, "Stripped state".
+// Source: client-server API, "Stripped state", "Ignoring users".
 func (s *syncing) stripped(r *Room, got *SyncRoom, m string) error {
 	own := r.Member(len(r.Events), s.to.User)
 	fresh := s.q.Since == nil || own.At > s.q.Since.At
-	if got == nil {
-		if fresh {
-			return fmt.Errorf("the room is missing: %s", m)
-		}
+	ignored, changed := s.w.ignored(s.to.User)
+	unwanted := m == "invite" && ignored[own.Sender] != nil
+	switch {
+	case got == nil && fresh && !unwanted:
+		return fmt.Errorf("the room is missing: %s", m)
+	case got == nil:
 		return nil
-	}
-	if !fresh && !s.q.FullState {
+	case unwanted:
+		return fmt.Errorf("an invitation by %s, whom the user ignores", own.Sender)
+	case !fresh && !s.q.FullState && (m == "knock" || changed <= s.q.Since.At):
 		return fmt.Errorf("the %s is told again", m)
 	}
 	events := got.InviteState.Events
@@ -244,7 +250,8 @@ func (s *syncing) stripped(r *Room, got *SyncRoom, m string) error {
 	return nil
 }
 
-// receipts checks that what is new of receipts is there, and of others nothing but the latest. Private ones are for their user alone.
+// receipts checks that what is new of receipts is there, and of others nothing but the latest. Private ones are for their user alone. Those
+// of ignored users may be left out.
 func (s *syncing) receipts(r *Room, events []Seen, full bool) error {
 	got := map[[2]string]string{}
 	for _, e := range events {
@@ -266,9 +273,10 @@ func (s *syncing) receipts(r *Room, events []Seen, full bool) error {
 			return fmt.Errorf("a receipt of %s for %s that is not so", k, id)
 		}
 	}
+	ignored, _ := s.w.ignored(s.to.User)
 	for k, rc := range r.Receipts {
 		fresh := full || rc.At > s.q.Since.At
-		if fresh && s.q.Filter.Room.Ephemeral.wants("m.receipt") && (k[1] == "m.read" || k[0] == s.to.User) && got[k] == "" {
+		if fresh && ignored[k[0]] == nil && s.q.Filter.Room.Ephemeral.wants("m.receipt") && (k[1] == "m.read" || k[0] == s.to.User) && got[k] == "" {
 			return fmt.Errorf("the receipt of %s is missing", k)
 		}
 	}

@@ -113,6 +113,7 @@ var actions = []action{
 	{"forget", 15, false, false, func(x *run, u *user, _ *model.Room) { x.forget(u, pick(x.dice, x.w.Rooms)) }},
 	{"receipt", 30, true, false, (*run).receipt},
 	{"account data", 20, true, false, (*run).accountData},
+	{"ignore", 6, true, false, (*run).ignore},
 	{"profile", 4, false, false, (*run).profile},
 	{"sync", 130, true, false, (*run).sync},
 	{"messages", 60, true, false, (*run).messages},
@@ -435,6 +436,18 @@ func (x *run) accountData(u *user, r *model.Room) {
 	if got := read[model.Content](x.call(u, "GET", where, nil)); !reflect.DeepEqual(*got, content) {
 		fail("account data %s is %s", typ, model.JSON(got))
 	}
+}
+
+// ignore says whom the user wants to hear no more: two at most, in place of those before.
+func (x *run) ignore(u *user, _ *model.Room) {
+	list := model.Content{}
+	for range x.dice.IntN(3) {
+		list[x.other().id] = model.Content{}
+	}
+	const typ = "m.ignored_user_list"
+	content := model.Plain(model.Content{"ignored_users": list})
+	read[struct{}](x.call(u, "PUT", path("user", u.id, "account_data", typ), content))
+	x.w.SetData(u.id, "", typ, content)
 }
 
 // profile gives the user a new name or picture, which is shown in all rooms that let the user in.
