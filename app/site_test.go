@@ -60,7 +60,7 @@ func TestStartAnew(t *testing.T) {
 
 // countRun notes a run, and starts the program anew after the first.
 func countRun(t *testing.T, path string) {
-	before, _ := os.ReadFile(path) //nolint:gosec // a file of the test; it is not there at first
+	before, _ := os.ReadFile(path)                                                                   //nolint:gosec // a file of the test; it is not there at first
 	if err := os.WriteFile(path, fmt.Append(before, fmt.Sprintln(os.Getpid())), 0o600); err != nil { //nolint:gosec // likewise
 		t.Fatal(err)
 	}
