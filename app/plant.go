@@ -32,7 +32,7 @@ const (
 	ackEarly   plant = "ack-early"   // an upload is acknowledged when this site has it, and nobody gets a copy for a while
 	forgetTxn  plant = "forget-txn"  // transaction ids are forgotten
 	skipRecord plant = "skip-record" // now and then a record of another site is not applied
-	ignoreHole plant = "ignore-hole" // a record that the journal's files have lost is taken for an empty one
+	ignoreHole plant = "ignore-hole" // records that the journal's files have lost are taken for empty ones
 )
 
 // planted reads which weakness was asked for, and says so loudly.
@@ -124,6 +124,9 @@ func (j *plantedJournal) Append(ctx context.Context, p journal.Partition, msgID 
 	return j.engine.Append(ctx, p, msgID, data)
 }
 
+// holeSize is how many records are lost with a damaged one: what lies beside it on a disk. Some alone would have had no effect.
+const holeSize = 50
+
 // skipEvery is how many records of other sites are applied for one that is not.
 const skipEvery = 50
 
@@ -133,7 +136,7 @@ func (j *plantedJournal) Follow(ctx context.Context, p journal.Partition, after 
 		rec, err := replica.DecodeRecord(e.Data)
 		skip := j.plant == skipRecord && rec.Site != j.site && len(rec.Proposals) > 0 && e.Pos%skipEvery == 0
 		if d := j.hole.Load(); d != nil {
-			skip = skip || d.Partition == p && d.Pos == e.Pos
+			skip = skip || d.Partition == p && d.Pos <= e.Pos && e.Pos < d.Pos+holeSize
 		}
 		if skip && err == nil {
 			rec.Proposals = nil

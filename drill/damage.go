@@ -14,7 +14,8 @@ import (
 
 // kinds of files in a data directory, by what the layout of the data directory calls them.
 var kinds = map[string]func(path string) bool{
-	"journal": func(p string) bool { return strings.HasSuffix(p, ".blk") },
+	"journal": func(p string) bool { return strings.HasSuffix(p, ".blk") }, // records, or the engine's books of them
+	"records": func(p string) bool { return strings.HasSuffix(p, ".blk") && strings.Contains(p, "/streams/") },
 	"rows":    func(p string) bool { return strings.HasSuffix(p, ".sst") },
 	"files":   func(p string) bool { return strings.Contains(p, "/blobs/") || strings.Contains(p, "/media/") },
 }
@@ -32,9 +33,9 @@ func flip(site int, kind string, seed uint64) *Fault {
 		heal: begin(site)}
 }
 
-// flipAlone flips a bit in a journal whose site has nothing else: its rows are gone, and must be made of that journal.
+// flipAlone flips a bit in the records of a site that has nothing else: its rows are gone, and must be made of them.
 func flipAlone(site int, seed uint64) *Fault {
-	f := flip(site, "journal", seed)
+	f := flip(site, "records", seed)
 	f.Name += ", whose rows are gone"
 	f.heal = func(ctx context.Context, c *Cluster) error {
 		if err := os.RemoveAll(filepath.Join(c.Sites[site].Data, "rows")); err != nil {
