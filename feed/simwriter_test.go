@@ -52,8 +52,11 @@ func (s *sim) write(rng *rand.Rand, name string) {
 		case 10:
 			s.upload(rng, name, n)
 		case 11:
+			s.mu.Lock()
+			first := s.lobby[0]
+			s.mu.Unlock()
 			s.insist(rng, name+" kicks", func(ctx context.Context, run *simRun) error {
-				return run.rooms.Kick(ctx, by(name), s.lobby[0], user(names[1+rng.IntN(3)]), "")
+				return run.rooms.Kick(ctx, by(name), first, user(names[1+rng.IntN(3)]), "")
 			}, errs.Forbidden) // most have no power, and who is not there cannot be kicked
 		default:
 			s.say(rng, s.home[rng.IntN(len(s.home))], name, n)
