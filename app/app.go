@@ -255,12 +255,7 @@ func (s *Server) openJournal(data *dataDir) error {
 	}
 	s.journal = j
 	s.onClose(j.Close)
-	s.watchStanding(func() error {
-		if err := j.Refusing(); errors.Is(err, journal.ErrStuck) {
-			return err
-		}
-		return nil
-	})
+	s.watchStanding(j)
 	return nil
 }
 

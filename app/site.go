@@ -66,7 +66,7 @@ func (s *Server) openSite(data *dataDir, cfg jet.Config) (err error) {
 	j := join(cfg.Partitions, func(ctx context.Context) (*jet.Journal, error) { return s.enter(ctx, data.boot, cfg) }, s.fail)
 	s.journal = j
 	s.onClose(j.Close)
-	s.watchStanding(func() error { return st.standing(j) })
+	s.watchStanding(j)
 	return nil
 }
 
@@ -119,20 +119,22 @@ const meetFor = time.Second
 // standingEvery is how often a server looks whether it can go on.
 const standingEvery = 500 * time.Millisecond
 
-// standing is why this site cannot go on as it is, or nil: another process has taken its place, or its journal turned out to be
-// damaged, which is found and healed when the server is opened anew, or hangs.
-func (st *site) standing(j engine) error {
+// standing is why this server cannot go on as it is, or nil: its journal hangs; or, of a site, its journal turned out to be damaged, which is
+// found and healed when the server is opened anew, or another process has taken its place.
+func (s *Server) standing(j engine) error {
 	switch err := j.Refusing(); {
-	case errors.Is(err, journal.ErrDamaged):
-		return fmt.Errorf("%w: %w", errReopen, err)
 	case errors.Is(err, journal.ErrStuck):
 		return err
+	case s.site == nil:
+		return nil
+	case errors.Is(err, journal.ErrDamaged):
+		return fmt.Errorf("%w: %w", errReopen, err)
 	}
-	return st.member.Err()
+	return s.site.member.Err()
 }
 
 // watchStanding ends the server when standing says that it cannot go on.
-func (s *Server) watchStanding(standing func() error) {
+func (s *Server) watchStanding(j engine) {
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -143,7 +145,7 @@ func (s *Server) watchStanding(standing func() error) {
 			case <-stop:
 				return
 			case <-tick.C:
-				if err := standing(); err != nil {
+				if err := s.standing(j); err != nil {
 					s.fail(err)
 					return
 				}

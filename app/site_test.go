@@ -21,18 +21,19 @@ func (r refusing) Refusing() error { return r.why }
 
 // TestStanding: a site whose journal turned out to be damaged while it ran opens itself anew.
 func TestStanding(t *testing.T) {
-	st := &site{}
-	err := st.standing(refusing{why: fmt.Errorf("partition 0: %w", journal.ErrDamaged)})
+	s := &Server{site: &site{}}
+	err := s.standing(refusing{why: fmt.Errorf("partition 0: %w", journal.ErrDamaged)})
 	if !errors.Is(err, errReopen) || !errors.Is(err, journal.ErrDamaged) {
 		t.Errorf("damaged: %v", err)
 	}
 }
 
-// A hanging engine ends the server's run, and not by opening it anew in the same process.
+// A hanging engine ends the server's run, of a site and of a single node, and not by opening it anew in the same process.
 func TestStandingStuck(t *testing.T) {
-	st := &site{}
-	if err := st.standing(refusing{why: journal.ErrStuck}); !errors.Is(err, journal.ErrStuck) || errors.Is(err, errReopen) {
-		t.Errorf("stuck: %v", err)
+	for _, s := range []*Server{{site: &site{}}, {}} {
+		if err := s.standing(refusing{why: journal.ErrStuck}); !errors.Is(err, journal.ErrStuck) || errors.Is(err, errReopen) {
+			t.Errorf("stuck: %v", err)
+		}
 	}
 }
 
