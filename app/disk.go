@@ -19,6 +19,7 @@ type DiskStatus struct {
 	ReserveBytes int64  `json:"reserve_bytes"` // below this, writes are refused
 	RowsBytes    uint64 `json:"rows_bytes"`    // of the state
 	Full         bool   `json:"full"`          // writes are refused for want of space
+	Slow         bool   `json:"slow"`          // of a site: it leads nothing while another one would
 }
 
 // diskWatch looks at the free space, warns before writes have to be refused, and says when they are. The refusing is the

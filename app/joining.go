@@ -133,6 +133,12 @@ func (j *joining) Stored(p journal.Partition) journal.Position {
 	return 0
 }
 
+// SlowDisk reports whether the disk under the engine is slow.
+func (j *joining) SlowDisk() bool {
+	e := j.engine.Load()
+	return e != nil && e.SlowDisk()
+}
+
 // Refusing is why an append would be refused now, or nil.
 func (j *joining) Refusing() error {
 	if e := j.engine.Load(); e != nil {

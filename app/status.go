@@ -117,7 +117,7 @@ func (s *Server) look() Status {
 		st.Certificate = &s.site.until
 	}
 	st.Cluster, st.Sites = s.cfg.Cluster.ID, s.siteStatus()
-	st.Disk.RowsBytes = s.rows.Size()
+	st.Disk.RowsBytes, st.Disk.Slow = s.rows.Size(), s.journal.SlowDisk()
 	for i := range s.replica.Partitions() {
 		p := journal.Partition(i) //nolint:gosec // at most 64
 		ps := s.replica.Status(p)
@@ -219,6 +219,7 @@ func (s *Server) collector() prometheus.Collector {
 		diverged: gauge("replica_diverged_partitions", "1 when the digest differed from what a record claimed: an alarm.", "partition"),
 		failures: gauge("replica_failures_total", "Proposals that failed through a bug in a state machine."),
 		free:     gauge("disk_free_bytes", "Free space where the data directory lies."),
+		slow:     gauge("disk_slow", "1 while the disk of this site is slow, so that it leads nothing while another one would."),
 		refusing: gauge("journal_refusing_writes", "1 while writes are refused: no space, or an engine that cannot write."),
 		rows:     gauge("kv_disk_bytes", "Size of the rows on disk."),
 	}
@@ -227,11 +228,11 @@ func (s *Server) collector() prometheus.Collector {
 type collector struct {
 	s                                                                  *Server
 	applied, waiting, halted, diverged, failures, free, refusing, rows *prometheus.Desc
-	stored, leads, heard, offset                                       *prometheus.Desc
+	stored, leads, heard, offset, slow                                 *prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.applied, c.waiting, c.halted, c.diverged, c.failures, c.free, c.refusing, c.rows, c.stored, c.leads, c.heard, c.offset} {
+	for _, d := range []*prometheus.Desc{c.applied, c.waiting, c.halted, c.diverged, c.failures, c.free, c.refusing, c.rows, c.stored, c.leads, c.heard, c.offset, c.slow} {
 		ch <- d
 	}
 }
@@ -267,6 +268,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(c.s.replica.Failures()))
 	disk, refused := c.s.disk.status()
 	put(c.free, float64(disk.FreeBytes))
+	put(c.slow, is(c.s.journal.SlowDisk()))
 	put(c.refusing, is(refused != nil))
 	put(c.rows, float64(c.s.rows.Size()))
 }

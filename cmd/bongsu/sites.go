@@ -131,6 +131,9 @@ func complaints(name string, st *app.Status) (out []string) {
 	if st.Writes != "ok" {
 		add("writes: %s", st.Writes)
 	}
+	if st.Disk.Slow {
+		add("its disk is slow, so that it leads no partition")
+	}
 	for _, o := range st.Sites {
 		if o.Error != "" {
 			add("cannot reach %s: %s", o.Site, o.Error)

@@ -63,6 +63,8 @@ func TestDoctor(t *testing.T) {
 			change: func(_, after *app.ClusterStatus) { after.Sites[2] = app.SiteView{Site: "busan", Error: "down"} }},
 		"a small disk": {bad: []string{"seoul has 2.0 GB"},
 			change: func(_, after *app.ClusterStatus) { after.Sites[0].Status.Disk.FreeBytes = 2e9 }},
+		"a slow disk": {bad: []string{"seoul: its disk is slow"},
+			change: func(_, after *app.ClusterStatus) { after.Sites[0].Status.Disk.Slow = true }},
 		"files are lacking": {bad: []string{"seoul lacks 3 files"},
 			change: func(_, after *app.ClusterStatus) { after.Sites[0].Status.Blobs.Lacking = 3 }},
 		"what is lacking at the lost one is nobody's worry": {without: "seoul",

@@ -209,9 +209,7 @@ func TestClusterKillAndFreeze(t *testing.T) {
 	k.kill()
 	both()
 	for p := range journal.Partition(2) {
-		if l := c.nodes[a].Leader(p); l == victim {
-			t.Errorf("partition %d is still said to be led by the dead %s", p, l)
-		}
+		c.until("nobody is said to be led by the dead", func() bool { return c.nodes[a].Leader(p) != victim })
 	}
 	k = c.spawn(victim)
 	for p := range journal.Partition(2) {

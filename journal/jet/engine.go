@@ -44,9 +44,10 @@ func blockDir(dir string, p journal.Partition) string {
 // engine is one run of the embedded server and the connections to it.
 type engine struct {
 	srv   *server.Server
-	write *nats.Conn // appends
-	read  *nats.Conn // everything else, so that pages of history do not hold up acknowledgements
-	bus   *nats.Conn // passing messages, for the same reason
+	user  nats.Option // who its clients are
+	write *nats.Conn  // appends
+	read  *nats.Conn  // everything else but pages of history, so that it does not hold up acknowledgements
+	bus   *nats.Conn  // passing messages, for the same reason
 	js    jetstream.JetStream
 
 	once    sync.Once
@@ -130,21 +131,21 @@ func startEngine(c Config, log *slog.Logger, fresh bool) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jet: making the engine: %w", err)
 	}
-	e := &engine{srv: srv, sick: make(chan struct{})}
+	e := &engine{srv: srv, user: nats.UserInfo(opts.Username, opts.Password), sick: make(chan struct{})}
 	srv.SetLoggerV2(&engineLog{log: log, fail: e.fail}, false, false, false)
 	if c.Cluster == nil {
 		srv.Start() // returns when all is recovered, since it does not listen
 	} else {
 		go srv.Start() // returns when it is stopped
 	}
-	if err := e.connect(c, opts, fresh); err != nil {
+	if err := e.connect(c, fresh); err != nil {
 		e.stop()
 		return nil, err
 	}
 	return e, nil
 }
 
-func (e *engine) connect(c Config, opts *server.Options, fresh bool) error {
+func (e *engine) connect(c Config, fresh bool) error {
 	ready := false
 	for deadline := time.Now().Add(startTimeout); !ready && time.Now().Before(deadline); {
 		ready = e.srv.ReadyForConnections(readyPoll)
@@ -160,10 +161,7 @@ func (e *engine) connect(c Config, opts *server.Options, fresh bool) error {
 	}
 	var err error
 	for _, nc := range []**nats.Conn{&e.write, &e.read, &e.bus} {
-		*nc, err = nats.Connect("", nats.InProcessServer(e.srv), nats.NoReconnect(), nats.UserInfo(opts.Username, opts.Password),
-			nats.ClosedHandler(func(*nats.Conn) { e.fail(errStopped) }),
-			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // slow followers see the gap themselves
-		if err != nil {
+		if *nc, err = e.dial(nats.ClosedHandler(func(*nats.Conn) { e.fail(errStopped) })); err != nil {
 			return fmt.Errorf("jet: connecting to the engine: %w", err)
 		}
 	}
@@ -181,6 +179,12 @@ func (e *engine) connect(c Config, opts *server.Options, fresh bool) error {
 		}
 	}
 	return nil
+}
+
+// dial makes a connection to the engine.
+func (e *engine) dial(more ...nats.Option) (*nats.Conn, error) {
+	return nats.Connect("", append(more, nats.InProcessServer(e.srv), nats.NoReconnect(), e.user,
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...) // slow followers see the gap themselves
 }
 
 // streamConfig is a partition: append-only, without any limit that would discard. Purging stays allowed for Trim; nothing

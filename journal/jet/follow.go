@@ -95,7 +95,7 @@ func (f *follower) follow(ctx context.Context, e *engine) error {
 		return errAgain
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection goes away with the engine
-	pages, err := openPages(e.read, f.p)
+	pages, err := openPages(e, f.p)
 	if err != nil {
 		return errAgain
 	}
@@ -129,11 +129,11 @@ func (f *follower) follow(ctx context.Context, e *engine) error {
 }
 
 // behind reports whether there may be more than was given to fn and pushed. Over several sites the replica here knows, unless it
-// is behind itself; then whoever answers is asked.
+// is behind itself or its disk hangs; then whoever answers is asked.
 func (f *follower) behind(asked time.Time) bool {
 	if f.j.cfg.Cluster != nil {
 		s := f.j.seen(f.p)
-		return !s.current || s.last > f.pos
+		return !s.current || s.last > f.pos || f.j.blind() && time.Since(asked) >= askEvery
 	}
 	acked, _ := f.j.marks.of(f.p)
 	return acked > f.pos || time.Since(asked) >= askEvery
@@ -164,7 +164,9 @@ func (f *follower) catchUp(ctx context.Context, e *engine, pages *pages) error {
 		})
 		if errors.Is(err, errSilent) {
 			patience = min(2*patience, pageTimeout)
-			continue
+			if err = pages.renew(); err == nil {
+				continue
+			}
 		}
 		if err != nil {
 			if ended := f.j.ended(ctx); ended != nil && errors.Is(err, errAgain) {
@@ -229,24 +231,49 @@ func position(msg *nats.Msg) journal.Position {
 	return journal.Position(n)
 }
 
-// pages reads history in batches by direct get.
+// pages reads history in batches by direct get, over a connection of its own: where the engine asks the replica of this site, it does so
+// before it reads on from that connection, which is for as long as a disk that hangs.
 type pages struct {
-	nc      *nats.Conn
+	e       *engine
 	p       journal.Partition
+	nc      *nats.Conn
 	inbox   string
-	sub     *nats.Subscription
 	answers chan *nats.Msg
 	n       int // of the request; its answers carry it, so that those of an earlier one are told apart
 }
 
-func openPages(nc *nats.Conn, p journal.Partition) (*pages, error) {
-	g := &pages{nc: nc, p: p, inbox: nc.NewInbox(), answers: make(chan *nats.Msg, pageRecords+2)}
-	sub, err := nc.ChanSubscribe(g.inbox+".*", g.answers)
-	g.sub = sub
-	return g, err
+func openPages(e *engine, p journal.Partition) (*pages, error) {
+	g := &pages{e: e, p: p}
+	return g, g.connect()
 }
 
-func (g *pages) close() { _ = g.sub.Unsubscribe() }
+func (g *pages) connect() (err error) {
+	if g.nc, err = g.e.dial(); err != nil {
+		return errAgain
+	}
+	g.inbox, g.answers = g.nc.NewInbox(), make(chan *nats.Msg, pageRecords+2)
+	if _, err := g.nc.ChanSubscribe(g.inbox+".*", g.answers); err != nil {
+		g.nc.Close()
+		return errAgain
+	}
+	return nil
+}
+
+// close does not wait: what the connection still has to say is said before it closes, and the engine may not listen.
+func (g *pages) close() { go g.nc.Close() }
+
+// maxClients bounds the engine's clients. One that is closed while its request is in the engine's hands counts until that ends.
+const maxClients = 2000
+
+// renew makes another connection, so that the next request does not wait behind the last one. Where many of them wait already, it keeps
+// this one.
+func (g *pages) renew() error {
+	if g.e.srv.NumClients() >= maxClients {
+		return nil
+	}
+	g.close()
+	return g.connect()
+}
 
 // read asks for a page from pos on and gives each message to fn. It reports whether there may be more. It returns errSilent
 // when no answer comes within patience, or no other within pageTimeout after it, and errAgain when the engine cannot answer.

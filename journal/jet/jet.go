@@ -106,7 +106,7 @@ type Journal struct {
 	peers    *peers
 	pulse    pulse
 	sites    []string                // all, sorted
-	sights   atomic.Pointer[[]sight] // nil while there is no engine
+	sights   atomic.Pointer[sights]  // nil while there is no engine
 	reigns   []atomic.Pointer[reign] // of each partition's leader
 	groups   []string                // of the books; nil until formed
 	formed   chan struct{}           // closed when all partitions have been seen here

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"time"
+	_ "unsafe" // for go:linkname
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -108,12 +110,20 @@ func (j *Journal) balance() {
 	n := j.cfg.Partitions
 	quiet := make([]time.Time, n) // since when the conditions have held
 	moved := make([]time.Time, n)
-	yielded := make([]time.Time, n)
+	yields := make([]yielding, n)
+	slow := false
 	for {
 		select {
 		case <-j.ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if was := slow; was != j.SlowDisk() {
+			if slow = !was; slow {
+				j.log.Warn("the disk is slow; this site leads nothing while another one would")
+			} else {
+				j.log.Info("the disk is as fast as it should be again")
+			}
 		}
 		e := j.present()
 		if e == nil {
@@ -125,12 +135,14 @@ func (j *Journal) balance() {
 			continue
 		}
 		for p := range journal.Partition(n) {
-			now := time.Now() // anew for each: giving up a partition waits for a disk that hangs
+			now := time.Now()
 			to, why := j.misplaced(p), j.unfit(now)
 			switch {
-			case why != "" && j.Leads(p) && now.Sub(yielded[p]) >= yieldAgain:
-				yielded[p] = now
-				j.yield(e, p, why)
+			case why != "" && j.Leads(p) && yields[p].begin(now):
+				go func() { // which waits for as long as the disk does, and holds up nothing: another partition need not wait
+					defer yields[p].underWay.Store(false)
+					j.yield(e, p, why)
+				}()
 			case to == "":
 				quiet[p] = time.Time{}
 			case quiet[p].IsZero():
@@ -156,11 +168,45 @@ func (j *Journal) unfit(now time.Time) string {
 	return ""
 }
 
+// yielding is when a partition was last given up.
+type yielding struct {
+	at       time.Time
+	underWay atomic.Bool
+}
+
+// begin reports whether the partition is to be given up now: it was not lately, and is not still.
+func (y *yielding) begin(now time.Time) bool {
+	if now.Sub(y.at) < yieldAgain || !y.underWay.CompareAndSwap(false, true) {
+		return false
+	}
+	y.at = now
+	return true
+}
+
 // yield has this engine give p up to a site that it hears. It does not name one: that would need the engine's own group of streams, whose
 // leader is torn between the same two sites.
 func (j *Journal) yield(e *engine, p journal.Partition, why string) {
-	err := e.srv.JetStreamStepdownStream(server.DEFAULT_GLOBAL_ACCOUNT, streamName(p))
-	j.log.Info("a partition is given up", "partition", p, "why", why, "err", err)
+	if err := e.stepDown(j.seen(p).group); err != nil {
+		j.log.Debug("a partition could not be given up", "partition", p, "why", why, "err", err) // while the disk hangs, it may long be led elsewhere
+		return
+	}
+	j.log.Info("a partition is given up", "partition", p, "why", why)
+}
+
+// lookupRaftNode is the engine's replica of a group, or nil. What the engine offers to others for giving up a stream first waits for the
+// stream's store, and so for a disk that hangs, while its replica goes on with heartbeats that keep the others from electing.
+//
+//go:linkname lookupRaftNode github.com/nats-io/nats-server/v2/server.(*Server).lookupRaftNode
+func lookupRaftNode(s *server.Server, group string) server.RaftNode
+
+// stepDown has this engine's replica of group lead no longer, if it does. It writes one more entry, during which it says nothing: should the
+// disk hang, the others elect.
+func (e *engine) stepDown(group string) error {
+	node := lookupRaftNode(e.srv, group)
+	if node == nil {
+		return fmt.Errorf("jet: there is no group %q here", group)
+	}
+	return node.StepDown()
 }
 
 // misplaced is the site that p should be led by when this one leads it and everything is well, or "".

@@ -141,7 +141,7 @@ func (j *Journal) greet() {
 	tick := time.NewTicker(helloEvery)
 	defer tick.Stop()
 	for {
-		data, err := json.Marshal(hello{j.cfg.Cluster.Site, j.peers.silence(), j.draining.Load() || j.pulse.weak(time.Now())})
+		data, err := json.Marshal(hello{j.cfg.Cluster.Site, j.peers.silence(), j.draining.Load() || j.SlowDisk()})
 		if err == nil {
 			err = j.publish(helloSubject, data)
 		}

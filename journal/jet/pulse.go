@@ -18,14 +18,14 @@ const (
 	slowSync   = 150 * time.Millisecond // a beat, which is a small write and its sync, is slow when it takes longer
 	slowBeats  = 3                      // so many of the last beats make a slow disk,
 	lastBeats  = 5                      // of so many
-	hangs      = 500 * time.Millisecond // and one that takes longer than this does so at once
+	hangs      = 500 * time.Millisecond // and one that takes longer than this does so at once, for as many beats
 )
 
 // pulse is how fast the disk has been lately. Its zero value is a fast disk.
 type pulse struct {
 	mu    sync.Mutex
 	began time.Time // of the beat under way; zero: none
-	slow  [lastBeats]bool
+	took  [lastBeats]time.Duration
 	beats int
 }
 
@@ -39,11 +39,11 @@ func (p *pulse) begin(now time.Time) {
 func (p *pulse) end(now time.Time) (slow bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	slow = now.Sub(p.began) > slowSync
-	p.slow[p.beats%lastBeats] = slow
+	took := now.Sub(p.began)
+	p.took[p.beats%lastBeats] = took
 	p.beats++
 	p.began = time.Time{}
-	return slow
+	return took > slowSync
 }
 
 // weak reports whether the disk is slow.
@@ -54,13 +54,19 @@ func (p *pulse) weak(now time.Time) bool {
 		return true
 	}
 	n := 0
-	for _, slow := range p.slow {
-		if slow {
+	for _, took := range p.took {
+		switch {
+		case took > hangs:
+			return true
+		case took > slowSync:
 			n++
 		}
 	}
 	return n >= slowBeats
 }
+
+// SlowDisk reports whether the disk is slow. A journal of one site does not watch it.
+func (j *Journal) SlowDisk() bool { return j.pulse.weak(time.Now()) }
 
 // feel takes the pulse until the journal is closed. A beat writes to the same place again and needs no space. One that fails says nothing
 // about speed; the engine meets the same disk and says what is wrong with it.

@@ -1,12 +1,18 @@
 package jet
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"bongsu/harness"
 	"bongsu/journal"
 )
 
@@ -32,7 +38,7 @@ func TestPulse(t *testing.T) {
 		}
 		want(false, fmt.Sprint("after beat ", i))
 	}
-	beat(time.Second) // in the place of the first
+	beat(slowSync + 1) // in the place of the first
 	want(true, "with three of the last five slow")
 	beat(0)
 	want(false, "with two of the last five slow")
@@ -45,7 +51,11 @@ func TestPulse(t *testing.T) {
 	now = now.Add(1)
 	want(true, "when a beat takes too long")
 	p.end(now)
-	want(false, "when that beat is over")
+	for i := range lastBeats {
+		want(true, fmt.Sprint("after such a beat and ", i, " others"))
+		beat(0)
+	}
+	want(false, "when all of the last five were fast")
 }
 
 // A site whose disk is slow gives up what it leads, and is given nothing until the disk is fast again; when all disks are slow, nobody
@@ -97,4 +107,113 @@ func TestClusterSlowDisk(t *testing.T) {
 		slow[s].Store(false)
 	}
 	c.until("every site may lead again", func() bool { return j.peers.complete() && other.peers.complete() })
+}
+
+// The disk of a site that leads everything hangs, and the site stays as it is. Every partition is led elsewhere, also one whose replica here
+// has nothing to write and could go on telling the others that all is well; and what is appended at that site can be read there.
+func TestClusterHangingDisk(t *testing.T) {
+	unlessShort(t)
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to mount a file system")
+	}
+	t.Parallel()
+	disk, err := harness.NewDisk(t.TempDir(), 96<<20)
+	if err != nil {
+		t.Skipf("no file system to test on: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := disk.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const partitions = 6
+	c := newTrio(t, partitions, func(conf *Config) { conf.Cluster.beat, conf.Cluster.settle = beat, time.Hour })
+	t.Cleanup(func() { // before the sites are stopped, which waits for their disks
+		if err := disk.Slow(0); err != nil {
+			t.Error(err)
+		}
+	})
+	site, other := c.sites[0], c.sites[1]
+	conf := c.conf[site]
+	conf.Dir = filepath.Join(disk.Dir, "journal")
+	c.conf[site] = conf
+	c.startAll()
+	for p := range journal.Partition(partitions) {
+		c.lead(site, p)
+	}
+
+	hangs := make(chan struct{})
+	var ends [partitions]int
+	var begun, wg sync.WaitGroup
+	for p := range journal.Partition(partitions) {
+		begun.Add(1)
+		wg.Go(func() { // some appends are in the books and some in the records when the disk stands still
+			var err error
+			ends[p], err = c.nodes[site].appendUntil(limit(t), p, hangs, begun.Done)
+			if err == nil {
+				err = c.nodes[site].followTo(limit(t), p, ends[p])
+			}
+			if err != nil {
+				t.Errorf("partition %d: %v", p, err)
+			}
+		})
+	}
+	begun.Wait()
+	if err := disk.Slow(time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	close(hangs)
+	wg.Wait()
+	for p := range journal.Partition(partitions) {
+		c.fill(other, p, ends[p]+1, ends[p]+5, 100)
+		if l := c.nodes[other].Leader(p); l == site || l == "" {
+			t.Errorf("partition %d is led by %q", p, l)
+		}
+	}
+
+	if err := disk.Slow(0); err != nil {
+		t.Fatal(err)
+	}
+	c.ready()
+	for p := range journal.Partition(partitions) {
+		c.want(site, p, 1, ends[p]+5, 100)
+	}
+}
+
+// appendUntil appends samples until the disk hangs, and five after that, and returns their number. It calls begun after the first.
+func (j *Journal) appendUntil(ctx context.Context, p journal.Partition, hangs chan struct{}, begun func()) (n int, err error) {
+	for left := 5; left > 0; {
+		n++
+		pos, err := j.Append(ctx, p, fmt.Sprintf("%d-%d", p, n), sample(p, n, 100))
+		if err != nil || int(pos) != n {
+			return n, fmt.Errorf("append %d: position %d, %w", n, pos, err)
+		}
+		if n == 1 {
+			begun()
+		}
+		select {
+		case <-hangs:
+			left--
+		default:
+		}
+	}
+	return n, nil
+}
+
+// followTo reads the samples 1..to without asking this site's own engine how many there are.
+func (j *Journal) followTo(ctx context.Context, p journal.Partition, to int) error {
+	next := 1
+	err := j.Follow(ctx, p, 0, func(e journal.Entry) error {
+		if int(e.Pos) != next || !bytes.Equal(e.Data, sample(p, next, 100)) {
+			return fmt.Errorf("position %d where %d was due, or another record", e.Pos, next)
+		}
+		if next++; next > to {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return fmt.Errorf("reading %d: %w", next, err)
 }

@@ -10,8 +10,11 @@ import (
 	"bongsu/journal"
 )
 
-// sightEvery is how often the clustered engine's view of the partitions is taken.
-const sightEvery = 100 * time.Millisecond
+// How often the clustered engine's view of the partitions is taken.
+const (
+	sightEvery = 100 * time.Millisecond
+	blindAfter = time.Second // without a new one
+)
 
 // sight is what the engine of this site shows of one partition, without asking anybody else. A replica applies only what a quorum
 // has, so all of it is committed; it may lag.
@@ -24,6 +27,12 @@ type sight struct {
 	leader      string             // site; "" when none is known
 	group       string             // the engine's name of the partition's group of replicas
 	replicas    []*server.PeerInfo // the others, as a leader sees them
+}
+
+// sights are of all partitions at one time. They grow old while the disk hangs, since the engine answers after it.
+type sights struct {
+	at  time.Time
+	all []sight
 }
 
 // look asks the engine about all n partitions.
@@ -59,11 +68,17 @@ func (e *engine) look(n int) ([]sight, error) {
 
 // seen is the latest sight of p; zero when there is no engine.
 func (j *Journal) seen(p journal.Partition) sight {
-	all := j.sights.Load()
-	if all == nil || int(p) >= len(*all) {
+	now := j.sights.Load()
+	if now == nil || int(p) >= len(now.all) {
 		return sight{}
 	}
-	return (*all)[p]
+	return now.all[p]
+}
+
+// blind reports whether what is seen is older than it should be.
+func (j *Journal) blind() bool {
+	now := j.sights.Load()
+	return now == nil || time.Since(now.at) > blindAfter
 }
 
 // watch keeps the sights fresh, remembers what they prove and holds the engine against it, until the journal is closed.
@@ -94,7 +109,7 @@ func (j *Journal) watch() {
 			e.fail(err)
 			continue
 		}
-		j.sights.Store(&seen)
+		j.sights.Store(&sights{time.Now(), seen})
 		j.succeed(seen)
 		j.note(e, seen)
 	}
