@@ -2,6 +2,7 @@ package jet
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,7 +14,7 @@ import (
 // site's is not.
 const (
 	pulseFile  = "pulse"
-	pulseEvery = 500 * time.Millisecond
+	pulseEvery = 500 * time.Millisecond // on average; evenly, it could fall between stalls that come evenly
 	pulseAgain = 50 * time.Millisecond  // after a slow one
 	slowSync   = 150 * time.Millisecond // a beat, which is a small write and its sync, is slow when it takes longer
 	slowBeats  = 3                      // so many of the last beats make a slow disk,
@@ -80,7 +81,7 @@ func (j *Journal) feel() {
 	for j.ctx.Err() == nil {
 		j.pulse.begin(time.Now())
 		err := j.cfg.Cluster.beat(f)
-		next := pulseEvery
+		next := pulseEvery/2 + rand.N(pulseEvery)
 		if j.pulse.end(time.Now()) {
 			next = pulseAgain
 		}
