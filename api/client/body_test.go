@@ -258,7 +258,7 @@ func TestQuery(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{`{"body":"a","count":1}`, `{"a":{"a":[]}}`, `[]`, `{"a":1,"a":2}`, "\xff", `{"\ud800":1}`, "  "} {
+	for _, s := range []string{`{"body":"a","count":1}`, `{"a":{"a":[]}}`, `[]`, `{"a":1,"a":2}`, "\xff", `{"\ud800":1}`, "  ", "\f{}", "{}\u00a0"} {
 		f.Add([]byte(s))
 	}
 	ta := bodyAPI(f)
