@@ -168,7 +168,7 @@ type engine interface {
 	Refusing() error                 // why an append would be refused now, or nil
 	Drain(ctx context.Context) error // gives up what this site leads, and leads nothing more
 	Undrain()                        // lets it lead again
-	SlowDisk() bool
+	SlowDisk() bool                  // so that this site leads nothing while another one would
 }
 
 // Open builds a server and waits until its state has caught up with its journal.

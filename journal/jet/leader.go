@@ -91,7 +91,7 @@ func (j *Journal) handOver(e *engine) (led int) {
 			continue
 		}
 		led++
-		if err := e.srv.JetStreamStepdownStream(server.DEFAULT_GLOBAL_ACCOUNT, streamName(p)); err != nil {
+		if err := e.stepDown(j.seen(p).group); err != nil {
 			j.log.Debug("leadership could not be given up", "partition", p, "err", err)
 		}
 	}
